@@ -1,0 +1,131 @@
+"""Checkpoints: a folder is complete or it is not there, whatever happened while it was written."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rl.learner import Learner
+
+MANIFEST = "complete.json"
+
+
+class CheckpointConfig(BaseModel):
+    """`every_steps` 0 saves at the end only; the newest `keep` checkpoints stay."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    every_steps: int = Field(0, ge=0)
+    keep: int = Field(2, ge=1)
+    at_end: bool = True
+
+
+class Stateful(Protocol):
+    """A part whose state is small and goes into the checkpoint as JSON."""
+
+    def state(self) -> dict[str, Any]: ...
+
+    def load(self, state: dict[str, Any]) -> None: ...
+
+
+class Checkpointer:
+    """Saves and restores the learner and the small state of the other parts, by step."""
+
+    def __init__(
+        self,
+        config: CheckpointConfig,
+        folder: Path,
+        *,
+        learner: Learner,
+        parts: Mapping[str, Stateful],
+        num_steps: int,
+    ) -> None:
+        self.config, self.folder, self.learner, self.parts = config, folder, learner, parts
+        self.num_steps = num_steps
+        self.stopping = False  # set from a signal: save at the next step and leave
+
+    async def resume(self) -> int:
+        """Load the newest complete checkpoint; answers with its step, 0 where there is none."""
+        step = latest_step(self.folder)
+        if step == 0:
+            return 0
+        path = self.folder / f"step-{step}"
+        await self.learner.load(path)
+        states = json.loads((path / "state.json").read_text())
+        for name, part in self.parts.items():
+            part.load(states[name])
+        return step
+
+    def is_due(self, step: int) -> bool:
+        every = self.config.every_steps
+        at_end = self.config.at_end and step == self.num_steps
+        return self.stopping or at_end or bool(every and step % every == 0)
+
+    async def save_if_due(self, step: int) -> None:
+        if self.is_due(step):
+            await self.save(step)
+
+    async def save(self, step: int) -> None:
+        """Write everything under another name, make it durable, and rename: a crash leaves the last good one."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        final, work = self.folder / f"step-{step}", self.folder / f".step-{step}.partial"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        try:
+            await self.learner.save(work)
+            states = {name: part.state() for name, part in self.parts.items()}
+            (work / "state.json").write_text(json.dumps(states))
+            _seal(work)
+        except OSError as error:
+            shutil.rmtree(work, ignore_errors=True)
+            raise OSError(f"cannot save the checkpoint of step {step} under {self.folder}: {error}") from error
+        shutil.rmtree(final, ignore_errors=True)
+        work.rename(final)
+        _sync(self.folder)
+        self._forget()
+
+    def _forget(self) -> None:
+        for step in complete_steps(self.folder)[: -self.config.keep]:
+            shutil.rmtree(self.folder / f"step-{step}")
+
+
+def complete_steps(folder: Path) -> list[int]:
+    """Steps whose checkpoint is whole: its manifest is there and every file has the size it names."""
+    steps = []
+    for path in folder.glob("step-*"):
+        if path.name.removeprefix("step-").isdigit() and _is_whole(path):
+            steps.append(int(path.name.removeprefix("step-")))
+    return sorted(steps)
+
+
+def latest_step(folder: Path) -> int:
+    return max(complete_steps(folder), default=0)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        sizes = json.loads((path / MANIFEST).read_text())
+        return all((path / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _seal(folder: Path) -> None:
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    for path in files:
+        _sync(path)
+    (folder / MANIFEST).write_text(json.dumps({str(p.relative_to(folder)): p.stat().st_size for p in files}))
+    _sync(folder / MANIFEST)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,177 @@
+"""Prompts to scored groups, some steps ahead of the learner at most: the bound on staleness lives here."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from rewards.combine import soft_overlong
+from rewards.types import RewardRequest, RewardResult
+from rl.prompts import Draw
+from rl.seeds import derive_seed
+from rl.types import ScoredGroup, StepMetrics
+from rollout.types import Group, Prompt, SamplingParams
+
+CollectGroup = Callable[[Draw], Awaitable[ScoredGroup]]
+GroupFilter = Callable[[ScoredGroup], str | None]
+
+
+class Stream(Protocol):
+    """Where prompts come from; it remembers which draws are settled, so that a resume repeats the others."""
+
+    def draw(self) -> Draw: ...
+
+    def mark_rejected(self, index: int) -> None: ...
+
+
+class GroupSampler(Protocol):
+    async def sample(self, prompt: Prompt, *, params: SamplingParams, num_samples: int, seed: int) -> Group: ...
+
+
+class ResponseScorer(Protocol):
+    async def score(self, requests: list[RewardRequest]) -> list[RewardResult]: ...
+
+
+class Collector:
+    """Keeps groups in the making and hands them out in the order in which their prompts were drawn.
+
+    A group holds one of `(max_staleness + 1) * groups_per_step` slots from the draw of its prompt until
+    `release`, which is called after new weights are published. Every `take` settles at least `groups_per_step`
+    groups from the head of the line, so a group drawn under version v is learned at step v + 1 + max_staleness
+    at the latest.
+    """
+
+    def __init__(
+        self,
+        prompts: Stream,
+        collect_group: CollectGroup,
+        *,
+        groups_per_step: int,
+        max_staleness: int,
+        max_draws_per_step: int,
+        timeout_s: float,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        assert max_draws_per_step >= groups_per_step, "a step draws at least the groups it trains on"
+        self.prompts, self.collect_group = prompts, collect_group
+        self.num_slots = (max_staleness + 1) * groups_per_step
+        self.max_draws_per_step, self.timeout_s, self.progress = max_draws_per_step, timeout_s, progress
+        self._line: OrderedDict[int, tuple[Draw, asyncio.Task[ScoredGroup]]] = OrderedDict()
+        self._num_learning = 0  # taken, not yet released
+
+    async def __aenter__(self) -> "Collector":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        tasks = [task for _, task in self._line.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _fill(self, limit: int | None = None) -> None:
+        """Draw prompts into all free slots (and no more than `limit` in the line)."""
+        room = self.num_slots - self._num_learning
+        target = room if limit is None else min(room, limit)
+        while len(self._line) < target:
+            draw = self.prompts.draw()
+            self._line[draw.index] = (draw, asyncio.create_task(self.collect_group(draw)))
+
+    async def take(self, count: int, keep: GroupFilter) -> tuple[list[ScoredGroup], StepMetrics]:
+        """The next `count` groups that `keep` has no reason to drop, and what was dropped.
+
+        Fewer come back after `max_draws_per_step` settled draws. Raises TimeoutError naming the prompt that did
+        not come, and RuntimeError when not one group was kept.
+        """
+        taken: list[ScoredGroup] = []
+        dropped: dict[str, int] = {}
+        while len(taken) < count and len(taken) + sum(dropped.values()) < self.max_draws_per_step:
+            self._fill()
+            group = await self._head()
+            reason = keep(group)
+            if reason is None:
+                taken.append(group)
+                self._num_learning += 1
+                self.progress(len(taken), count)
+            else:
+                dropped[reason] = dropped.get(reason, 0) + 1
+                self.prompts.mark_rejected(group.draw)
+        if not taken:
+            reasons = ", ".join(f"{reason} {times} times" for reason, times in sorted(dropped.items()))
+            raise RuntimeError(
+                f"no group to learn from after {self.max_draws_per_step} draws ({reasons}): the task is too hard or "
+                "too easy for the model, or its reward fails; see the samples, group_filters and max_draws_per_step"
+            )
+        self._fill()  # sampling goes on while the learner works, as far as the bound allows
+        metrics = {f"group/rejected/{reason}": float(times) for reason, times in dropped.items()}
+        return taken, metrics | {"group/rejected": float(sum(dropped.values())), "group/kept": float(len(taken))}
+
+    async def _head(self) -> ScoredGroup:
+        index, (draw, task) = next(iter(self._line.items()))
+        done, _ = await asyncio.wait([task], timeout=self.timeout_s)
+        if not done:
+            raise TimeoutError(
+                f"prompt {draw.prompt.id} (draw {index}) had no scored group within collect_timeout_s = "
+                f"{self.timeout_s:.0f} s"
+            )
+        del self._line[index]
+        return task.result()
+
+    def release(self, count: int) -> None:
+        """The weights learned from `count` groups are published: their slots are free again."""
+        assert count <= self._num_learning, "released more groups than were taken"
+        self._num_learning -= count
+        self._fill()
+
+
+def make_collect_group(
+    sampler: GroupSampler,
+    scorer: ResponseScorer,
+    *,
+    sampling: SamplingParams,
+    num_samples: int,
+    seed: int,
+    overlong_cache_tokens: int = 0,
+) -> CollectGroup:
+    """Sample a prompt and judge its responses as soon as they are there.
+
+    With `overlong_cache_tokens` DAPO's soft overlong penalty is added to each score.
+    """
+
+    async def collect_group(draw: Draw) -> ScoredGroup:
+        seed_of_draw = derive_seed(seed, "sample", draw.index)
+        group = await sampler.sample(draw.prompt, params=sampling, num_samples=num_samples, seed=seed_of_draw)
+        rewards = await scorer.score(reward_requests(group, str(draw.index)))
+        if overlong_cache_tokens:
+            lengths = [sample.num_sampled for sample in group.samples]
+            rewards = [
+                _with_overlong(reward, length, sampling.max_tokens, overlong_cache_tokens)
+                for reward, length in zip(rewards, lengths, strict=True)
+            ]
+        return ScoredGroup(group=group, rewards=tuple(rewards), draw=draw.index)
+
+    return collect_group
+
+
+def reward_requests(group: Group, prefix: str, **params: object) -> list[RewardRequest]:
+    """One request a sample, with the prompt's own parameters under `params`."""
+    prompt = group.prompt
+    question = [dict(message) for message in prompt.messages]
+    return [
+        RewardRequest(
+            task=prompt.task,
+            question=question,
+            response=sample.text,
+            reference=prompt.reference,
+            params=dict(prompt.params) | params,
+            id=f"{prefix}/{number}",
+        )
+        for number, sample in enumerate(group.samples)
+    ]
+
+
+def _with_overlong(reward: RewardResult, length: int, max_tokens: int, cache_tokens: int) -> RewardResult:
+    if reward.score is None:
+        return reward
+    penalty = soft_overlong(length, max_tokens, cache_tokens)
+    components = reward.components | {"overlong": penalty}
+    return reward.model_copy(update={"score": reward.score + penalty, "components": components})

@@ -1,0 +1,58 @@
+"""What a step's groups say before anything is learned from them."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import chain
+
+import numpy as np
+
+from rl.advantages import is_flat
+from rl.types import ScoredGroup, StepMetrics
+
+
+def group_metrics(groups: Sequence[ScoredGroup], step: int) -> StepMetrics:
+    """Reward, rollout and group metrics of a step that made version `step`; names as in docs/metrics.md."""
+    samples = list(chain.from_iterable(group.group.samples for group in groups))
+    rewards = list(chain.from_iterable(group.rewards for group in groups))
+    scores = [reward.score for reward in rewards if reward.score is not None]
+    by_task: dict[str, list[float]] = defaultdict(list)
+    for group in groups:
+        by_task[group.group.prompt.task] += [score for score in group.scores if score is not None]
+    lengths = [sample.num_sampled for sample in samples]
+    staleness = [step - 1 - sample.policy_version for sample in samples]
+    metrics = {
+        "reward/mean": _mean(scores),
+        "reward/std": float(np.std(scores)) if scores else float("nan"),
+        "reward/error_rate": 1 - len(scores) / len(rewards),
+        "rollout/tokens": float(sum(lengths)),
+        "rollout/response_length": _mean(lengths),
+        "rollout/truncated_rate": _mean([sample.finish_reason == "length" for sample in samples]),
+        "rollout/staleness_mean": _mean(staleness),
+        "rollout/staleness_max": float(max(staleness)),
+        "group/zero_variance_rate": _mean([is_flat(group.scores) for group in groups]),
+    }
+    return metrics | {f"reward/{task}/mean": _mean(values) for task, values in by_task.items()}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
+
+
+class ErrorRateGuard:
+    """Ends a run whose rewards fail too often: what is learned from the rest would not be the task."""
+
+    def __init__(self, max_error_rate: float) -> None:
+        self.max_error_rate = max_error_rate
+
+    def check(self, groups: Sequence[ScoredGroup]) -> None:
+        """Raise RuntimeError naming the task, the rate and one reason."""
+        failed = [
+            (group.group.prompt.task, reward) for group in groups for reward in group.rewards if reward.score is None
+        ]
+        total = sum(len(group.rewards) for group in groups)
+        if total and len(failed) / total > self.max_error_rate:
+            task, reward = failed[0]
+            raise RuntimeError(
+                f"{len(failed)} of {total} responses could not be scored, above max_error_rate = "
+                f"{self.max_error_rate}; task {task!r}, for example: {reward.status}: {reward.reason}"
+            )

@@ -1,0 +1,110 @@
+"""GRPO (DeepSeekMath, arXiv 2402.03300) as Qwen3 uses it: reasoning RL and general RL are configs of this recipe."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from rl.advantages import make_advantage
+from rl.batch import make_examples, pack
+from rl.checkpoint import Checkpointer
+from rl.cluster import RayLearner, RayScorer, open_learner, open_sampler, open_scorer, ray_session
+from rl.collect import Collector, make_collect_group
+from rl.config import GRPOConfig
+from rl.evals import Evals, build_evals
+from rl.filters import build_group_filter
+from rl.log import RunLog
+from rl.losses import needs_every_token
+from rl.metrics import ErrorRateGuard, group_metrics
+from rl.models import resolve_model, stop_token_ids
+from rl.prompts import PromptStream
+from rl.shutdown import stop_on_signal
+from rl.weight_sync import publish_weights
+from rollout.sampler import Sampler
+
+
+class Parts(NamedTuple):
+    """What a run is made of, alive."""
+
+    learner: RayLearner
+    sampler: Sampler
+    scorer: RayScorer
+    evals: Evals
+
+
+@asynccontextmanager
+async def open_parts(config: GRPOConfig, log: RunLog) -> AsyncIterator[Parts]:
+    """Start everything that lives in other processes, and stop it with the run."""
+    model = resolve_model(config.model)
+    temperature, seed = config.sampling.temperature, config.seed
+    num_cpus = config.engine.num_engines + config.learner.num_ranks
+    log.stage("starting Ray")
+    async with ray_session(config.ray, num_cpus), open_scorer(config.rewards) as scorer:
+        log.stage("starting the learner")
+        async with open_learner(model, config.learner, config.loss, temperature=temperature, seed=seed) as learner:
+            log.stage("starting the engines")
+            async with open_sampler(model, config.engine, stop_token_ids(model), seed) as sampler:
+                evals = build_evals(config.evals, sampler, scorer, log, seed=seed, num_steps=config.num_steps)
+                yield Parts(learner, sampler, scorer, evals)
+
+
+async def train(config: GRPOConfig, log: RunLog, checkpoints: Path) -> None:
+    """Run to `num_steps`, or to a signal, from the newest checkpoint if there is one."""
+    async with open_parts(config, log) as (learner, sampler, scorer, evals):
+        prompts = PromptStream(config.prompts, config.seed)
+        advantage = make_advantage(config.advantage)
+        keep_group = build_group_filter(config.group_filters)
+        errors = ErrorRateGuard(config.max_error_rate)
+        collect_group = make_collect_group(
+            sampler,
+            scorer,
+            sampling=config.sampling,
+            num_samples=config.samples_per_prompt,
+            seed=config.seed,
+            overlong_cache_tokens=config.overlong_cache_tokens,
+        )
+        parts = {"prompts": prompts, "evals": evals}
+        checkpointer = Checkpointer(
+            config.checkpoint, checkpoints, learner=learner, parts=parts, num_steps=config.num_steps
+        )
+        step = await checkpointer.resume()
+        log.truncate_after(step)
+        await publish_weights(learner, sampler, version=step)
+
+        async with (
+            stop_on_signal(checkpointer),
+            Collector(
+                prompts,
+                collect_group,
+                groups_per_step=config.groups_per_step,
+                max_staleness=config.max_staleness,
+                max_draws_per_step=config.draws_per_step,
+                timeout_s=config.collect_timeout_s,
+                progress=log.progress("collecting"),
+            ) as collector,
+        ):
+            log.write(step, await evals.run_if_first(step))
+            while step < config.num_steps and not checkpointer.stopping:
+                step += 1
+                with log.timer("collect"):
+                    groups, drawn = await collector.take(config.groups_per_step, keep_group)
+                errors.check(groups)
+                advantages = advantage([group.scores for group in groups])
+                batch = pack(
+                    make_examples(groups, advantages),
+                    config.packing,
+                    num_ranks=learner.num_ranks,
+                    num_updates=learner.updates_per_step,
+                    skip_flat=not needs_every_token(config.loss),
+                )
+                with log.timer("learn"):
+                    learned = await learner.update(batch)
+                with log.timer("sync"):
+                    await publish_weights(learner, sampler, version=step)
+                    collector.release(len(groups))
+                prompts.mark_learned([group.draw for group in groups])
+                evaluated = await evals.run_if_due(step)
+                with log.timer("save"):
+                    await checkpointer.save_if_due(step)
+                log.write_samples(step, groups, advantages)
+                log.write(step, group_metrics(groups, step) | drawn | batch.packing | learned | evaluated)

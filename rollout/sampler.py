@@ -1,0 +1,209 @@
+"""Sampling over many engines: one prompt in, one group out, whatever happens to an engine on the way."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from rollout.chat import Chat
+from rollout.engine import Completion, EngineConfig
+from rollout.types import Group, Prompt, Sample, SamplingParams
+
+WATCH_EVERY_S = 2.0
+LIMIT_OF_ATTEMPTS = 3
+
+
+class EngineLost(Exception):
+    """The process behind an engine is gone or does not answer."""
+
+
+class EngineHandle(Protocol):
+    """An engine in another process. Every call raises EngineLost when that process is gone."""
+
+    name: str
+
+    async def generate(
+        self, prompt_token_ids: tuple[int, ...], params: SamplingParams, *, num_samples: int, seed: int
+    ) -> tuple[int, list[Completion]]: ...
+
+    async def progress(self) -> int: ...
+
+    async def begin_update(self) -> None: ...
+
+    async def load_bucket(self, bucket: dict[str, Any]) -> None: ...
+
+    async def end_update(self, version: int) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+@dataclass(eq=False)
+class Seat:
+    """A place for an engine: the engine may be replaced, its place stays."""
+
+    index: int
+    engine: EngineHandle
+    num_waiting: int = 0
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    lost: asyncio.Event = field(default_factory=asyncio.Event)
+    num_restarts: int = 0
+
+
+class Sampler:
+    """Sends each prompt to the engine with the fewest requests; a request whose engine dies goes elsewhere.
+
+    `start_engine(index)` brings up a fresh engine; `restore(engine)` gives it the current weights. A request is
+    finished or sent again as a whole, so no prompt is lost, and its group is made once.
+    """
+
+    def __init__(
+        self,
+        engines: list[EngineHandle],
+        chat: Chat,
+        config: EngineConfig,
+        start_engine: Callable[[int], Awaitable[EngineHandle]],
+    ) -> None:
+        self.chat, self.config = chat, config
+        self.seats = [Seat(index, engine) for index, engine in enumerate(engines)]
+        for seat in self.seats:
+            seat.ready.set()
+        self.restore: Callable[[EngineHandle], Awaitable[None]] | None = None
+        self.num_restarts = 0
+        self._start_engine = start_engine
+        self._updating = asyncio.Lock()
+        self._watchers: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> "Sampler":
+        self._watchers = [asyncio.create_task(self._watch(seat)) for seat in self.seats]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+
+    def check_fits(self, prompt: Prompt, num_prompt_tokens: int, params: SamplingParams) -> None:
+        """Raise ValueError, with the prompt's id and length, where prompt and response exceed the context."""
+        limit = self.config.max_context_tokens
+        if num_prompt_tokens + params.max_tokens > limit:
+            raise ValueError(
+                f"prompt {prompt.id}: {num_prompt_tokens} prompt tokens and up to {params.max_tokens} response tokens "
+                f"exceed engine.max_context_tokens = {limit}; raise it, lower sampling.max_tokens or drop the prompt"
+            )
+
+    async def sample(self, prompt: Prompt, *, params: SamplingParams, num_samples: int, seed: int) -> Group:
+        """`num_samples` responses to one prompt.
+
+        Raises ValueError for a prompt that does not fit, EngineLost when engines die under it time and again.
+        """
+        token_ids = self.chat.render(prompt)
+        self.check_fits(prompt, len(token_ids), params)
+        version, completions = await self._generate(prompt, token_ids, params, num_samples, seed)
+        return Group(
+            prompt=prompt,
+            prompt_token_ids=token_ids,
+            samples=tuple(_sample(completion, version) for completion in completions),
+        )
+
+    async def _generate(
+        self, prompt: Prompt, token_ids: tuple[int, ...], params: SamplingParams, num_samples: int, seed: int
+    ) -> tuple[int, list[Completion]]:
+        for _ in range(LIMIT_OF_ATTEMPTS):
+            seat = await self._pick()
+            seat.num_waiting += 1
+            try:
+                return await self._until_lost(
+                    seat, seat.engine.generate(token_ids, params, num_samples=num_samples, seed=seed)
+                )
+            except EngineLost:
+                seat.lost.set()
+                await asyncio.sleep(0)  # let the watcher take the seat out of service
+            finally:
+                seat.num_waiting -= 1
+        raise EngineLost(f"prompt {prompt.id}: its engine died {LIMIT_OF_ATTEMPTS} times in a row; see the engine logs")
+
+    async def _pick(self) -> Seat:
+        """The ready seat with the fewest requests; waits for a restart when there is none."""
+        while True:
+            usable = [seat for seat in self.seats if seat.ready.is_set() and not seat.lost.is_set()]
+            if usable:
+                return min(usable, key=lambda seat: seat.num_waiting)
+            waits = [asyncio.create_task(seat.ready.wait()) for seat in self.seats]
+            limit = 2 * self.config.start_timeout_s
+            done, rest = await asyncio.wait([*waits, *self._watchers], timeout=limit, return_when="FIRST_COMPLETED")
+            for task in rest & set(waits):
+                task.cancel()
+            if not done:
+                raise EngineLost(f"no engine came up within {limit:.0f} s")
+            for watcher in done & set(self._watchers):
+                watcher.result()  # a watcher ends only with the reason why its engine cannot be restarted
+
+    async def _until_lost(self, seat: Seat, call: Awaitable[Any]) -> Any:
+        """The call's answer, or EngineLost as soon as the watcher gives the engine up."""
+        answer = asyncio.ensure_future(call)
+        lost = asyncio.create_task(seat.lost.wait())
+        try:
+            await asyncio.wait([answer, lost], return_when="FIRST_COMPLETED")
+            if answer.done():
+                return answer.result()
+            raise EngineLost(f"{seat.engine.name} was given up")
+        finally:
+            answer.cancel()
+            lost.cancel()
+
+    async def _watch(self, seat: Seat) -> None:
+        """Notice a dead or stuck engine, and replace it."""
+        clock = asyncio.get_running_loop().time
+        last_count, last_change = -1, clock()
+        while True:
+            try:
+                await asyncio.wait_for(seat.lost.wait(), WATCH_EVERY_S)
+            except TimeoutError:
+                pass
+            if not seat.lost.is_set():
+                try:
+                    count = await asyncio.wait_for(seat.engine.progress(), self.config.stall_timeout_s)
+                except (EngineLost, TimeoutError):
+                    seat.lost.set()
+                else:
+                    idle = seat.num_waiting == 0 or self._updating.locked()
+                    if count != last_count or idle:
+                        last_count, last_change = count, clock()
+                    if clock() - last_change > self.config.stall_timeout_s:
+                        seat.lost.set()
+            if seat.lost.is_set():
+                await self._replace(seat)
+                last_count, last_change = -1, clock()
+
+    async def _replace(self, seat: Seat) -> None:
+        seat.ready.clear()
+        seat.num_restarts += 1
+        self.num_restarts += 1
+        if seat.num_restarts > LIMIT_OF_ATTEMPTS:
+            raise EngineLost(f"{seat.engine.name} died {seat.num_restarts} times; see the engine logs")
+        seat.engine.kill()
+        engine = await asyncio.wait_for(self._start_engine(seat.index), self.config.start_timeout_s)
+        async with self._updating:
+            if self.restore is not None:
+                await self.restore(engine)
+            seat.engine = engine
+            seat.lost.clear()
+            seat.ready.set()
+
+    @asynccontextmanager
+    async def updating(self):
+        """Engines that take part in a weight update; none is replaced while it runs."""
+        async with self._updating:
+            yield [seat for seat in self.seats if seat.ready.is_set() and not seat.lost.is_set()]
+
+
+def _sample(completion: Completion, version: int) -> Sample:
+    return Sample(
+        token_ids=completion.token_ids,
+        logprobs=completion.logprobs,
+        sampled=(True,) * len(completion.token_ids),
+        text=completion.text,
+        finish_reason=completion.finish_reason,
+        policy_version=version,
+    )
