@@ -11,7 +11,7 @@ from rl.checkpoint import Checkpointer
 from rl.cluster import RayLearner, RayScorer, open_learner, open_sampler, open_scorer, ray_session
 from rl.collect import Collector, make_collect_group
 from rl.config import GRPOConfig
-from rl.evals import Evals, build_evals
+from rl.evals import Evals
 from rl.filters import build_group_filter
 from rl.log import RunLog
 from rl.losses import needs_every_token
@@ -44,7 +44,7 @@ async def open_parts(config: GRPOConfig, log: RunLog) -> AsyncIterator[Parts]:
         async with open_learner(model, config.learner, config.loss, temperature=temperature, seed=seed) as learner:
             log.stage("starting the engines")
             async with open_sampler(model, config.engine, stop_token_ids(model), seed) as sampler:
-                evals = build_evals(config.evals, sampler, scorer, log, seed=seed, num_steps=config.num_steps)
+                evals = Evals(config.evals, sampler, scorer, log, seed=seed, num_steps=config.num_steps)
                 yield Parts(learner, sampler, scorer, evals)
 
 

@@ -1,0 +1,49 @@
+"""Task `math_int`: an integer from 0 to 999, as AIME asks."""
+
+import re
+
+from rewards.registry import Case, reward
+from rewards.response import BoundExceeded
+from rewards.tasks.math import PARAMS, extract_answer
+from rewards.types import RewardRequest, RewardResult
+from rewards.verifiers.numbers import plain
+
+_LITERAL = re.compile(r"\d{1,6}")
+
+
+@reward(
+    "math_int",
+    params={"extract": PARAMS["extract"]},
+    example={"question": "Find the remainder.", "response": "\\boxed{070}", "reference": 70},
+    cases=[
+        Case(name="honest", response="\\boxed{70}", score=1),
+        Case(name="leading zero", response="\\boxed{070}", score=1),
+        Case(name="dollars", response="\\boxed{$70$}", score=1),
+        Case(name="full-width", response="\\boxed{\uff17\uff10}", score=1),
+        Case(name="wrong", response="\\boxed{71}", score=0),
+        Case(name="a sum", response="\\boxed{35+35}", score=0),
+        Case(name="a quotient", response="\\boxed{140/2}", score=0),
+        Case(name="a power of ten", response="\\boxed{7e1}", score=0),
+        Case(name="a comma", response="\\boxed{0,070}", score=0),
+        Case(name="two answers", response="\\boxed{70 or 71}", score=0),
+        Case(name="a decimal", response="\\boxed{70.0}", score=0),
+        Case(name="negative", response="\\boxed{-70}", score=0),
+        Case(name="empty", response="", score=0),
+    ],
+)
+def math_int(request: RewardRequest) -> RewardResult:
+    """1 where the final answer is the reference as a literal integer, else 0."""
+    assert isinstance(request.response, str), "checked by the scorer"
+    reference = plain(str(request.reference))
+    if not _LITERAL.fullmatch(reference) or int(reference) > 999:
+        reason = f"the reference {reference[:40]!r} is no integer from 0 to 999"
+        return RewardResult(score=None, status="unscorable", reason=reason, verifier="math_int")
+    try:
+        answer = extract_answer(request.response, request.params.get("extract", "boxed"))
+    except BoundExceeded as error:
+        return RewardResult(score=0, reason=str(error), verifier="math_int")
+    literal = plain(answer) if answer is not None else ""
+    if not _LITERAL.fullmatch(literal):
+        return RewardResult(score=0, extracted=answer, reason="no literal integer", verifier="math_int")
+    equal = int(literal) == int(reference)
+    return RewardResult(score=float(equal), extracted=answer, reason="compared as integers", verifier="math_int")

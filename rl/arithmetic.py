@@ -1,0 +1,47 @@
+"""Arithmetic problems for the demo, and a held-out suite that shares none of them, commuted twins included."""
+
+import hashlib
+import random
+from collections.abc import Iterator
+from typing import Any, Literal
+
+SYMBOLS = {"add": "+", "multiply": "*"}
+HELD_OUT_SHARE = 0.5
+
+Kind = Literal["add", "multiply"]
+
+
+def problem(
+    rng: random.Random, *, split: str = "train", add_up_to: int = 19, multiply_up_to: int = 12
+) -> dict[str, Any]:
+    """A random problem of a split; half are additions of 0..add_up_to, half products of 1..multiply_up_to."""
+    while True:
+        kind: Kind = rng.choice(("add", "multiply"))
+        low, high = (0, add_up_to) if kind == "add" else (1, multiply_up_to)
+        a, b = rng.randint(low, high), rng.randint(low, high)
+        if is_held_out(kind, a, b) == (split == "held_out"):
+            return row(kind, a, b)
+
+
+def held_out(*, add_up_to: int = 19, multiply_up_to: int = 12) -> Iterator[dict[str, Any]]:
+    """Every held-out problem once, in an order that mixes kinds and sizes."""
+    problems = [("add", a, b) for a in range(add_up_to + 1) for b in range(add_up_to + 1)]
+    problems += [("multiply", a, b) for a in range(1, multiply_up_to + 1) for b in range(1, multiply_up_to + 1)]
+    for kind, a, b in sorted(problems, key=lambda p: _digest("order", *p)):
+        if is_held_out(kind, a, b):
+            yield row(kind, a, b)
+
+
+def is_held_out(kind: str, a: int, b: int) -> bool:
+    """On which side a problem is. A problem and its commuted twin are on one side."""
+    return _digest("side", kind, min(a, b), max(a, b)) < HELD_OUT_SHARE * 2**64
+
+
+def row(kind: str, a: int, b: int) -> dict[str, Any]:
+    value = a + b if kind == "add" else a * b
+    return {"question": f"What is {a} {SYMBOLS[kind]} {b}?", "reference": str(value), "task": "math"}
+
+
+def _digest(*parts: object) -> int:
+    text = " ".join(map(str, parts)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")

@@ -1,0 +1,218 @@
+"""Evaluations: the same held-out prompts, sampling, seeds and parsers before, during and after training."""
+
+import asyncio
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rl import arithmetic
+from rl.collect import GroupSampler, ResponseScorer, reward_requests
+from rl.plugins import find_function
+from rl.seeds import derive_seed
+from rl.sources import Source, SourceConfig, to_prompt
+from rl.statistics import mean_and_error, paired_gain, pass_at_k, sampling_error
+from rl.types import StepMetrics
+from rollout.types import Group, Prompt, SamplingParams
+
+Scores = list[float | None]
+
+# Suites that need no file: name -> rows, in the order in which `limit` cuts them.
+SUITES: dict[str, Callable[..., Iterable[dict[str, Any]]]] = {"arithmetic": arithmetic.held_out}
+
+
+class EvalConfig(BaseModel):
+    """A held-out suite: a built-in `suite`, or prompts from `source`; or a hook `module:function`.
+
+    Evaluated every `every_steps` steps (0: never in between), before the first and after the last one. `extracts`
+    are the parsers; the first gives the plain metric names, the others have theirs in the name. `dress` (system,
+    examples, template, params) is how a built-in suite asks its questions.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    suite: str
+    source: SourceConfig | None = None
+    hook: str | None = None
+    options: dict[str, Any] = {}
+    system: str | None = None
+    examples: list[dict[str, str]] = []
+    template: str | None = None
+    params: dict[str, Any] = {}
+    samples_per_prompt: int = Field(4, ge=1)
+    pass_k: list[int] = []
+    extracts: list[str] = Field(["boxed", "lenient"], min_length=1)
+    sampling: SamplingParams = SamplingParams()
+    limit: int | None = Field(None, gt=0)
+    every_steps: int = Field(0, ge=0)
+    first: bool = True
+    last: bool = True
+
+    @model_validator(mode="after")
+    def _has_prompts(self) -> Self:
+        if self.source is None and self.hook is None and self.suite not in SUITES:
+            raise ValueError(f"unknown suite {self.suite!r}; known are {', '.join(SUITES)}; or give source or hook")
+        if any(k > self.samples_per_prompt for k in self.pass_k):
+            raise ValueError("pass_k must not exceed samples_per_prompt")
+        return self
+
+
+class EvalLog(Protocol):
+    """Where an evaluation shows its progress and keeps its responses."""
+
+    def stage(self, text: str) -> None: ...
+
+    def progress(self, name: str) -> Callable[[int, int], None]: ...
+
+    def write_eval_rows(self, name: str, step: int, rows: Sequence[dict[str, Any]]) -> None: ...
+
+
+def suite_prompts(config: EvalConfig) -> list[Prompt]:
+    """The prompts of a suite, in order, each once."""
+    if config.source is not None:
+        source = Source(config.source.model_copy(update={"shuffle": False}), seed=0)
+        count = min(len(source), config.limit or len(source))
+        prompts = [source.prompt(index) for index in range(count)]
+    else:
+        dress = SourceConfig(
+            generator="rl.arithmetic:problem",
+            system=config.system,
+            examples=config.examples,
+            template=config.template,
+            params=config.params,
+        )
+        rows = list(SUITES[config.suite](**config.options))[: config.limit]
+        prompts = [to_prompt(row, dress, f"{config.suite}, row {n}") for n, row in enumerate(rows)]
+    ids = [prompt.id for prompt in prompts]
+    if len(set(ids)) != len(ids):
+        raise ValueError(f"suite {config.suite}: a prompt is in it more than once")
+    return prompts
+
+
+class Evals:
+    """The evaluations of a run. The first results are kept, so that later ones are paired with them."""
+
+    def __init__(
+        self,
+        configs: Sequence[EvalConfig],
+        sampler: GroupSampler,
+        scorer: ResponseScorer,
+        log: EvalLog,
+        *,
+        seed: int,
+        num_steps: int,
+    ) -> None:
+        self.configs, self.sampler, self.scorer, self.log = configs, sampler, scorer, log
+        self.seed, self.num_steps = seed, num_steps
+        self._prompts = {c.suite: suite_prompts(c) for c in configs if c.hook is None}
+        self._first: dict[str, dict[str, float]] = {}
+
+    async def run_if_first(self, step: int) -> StepMetrics:
+        """The evaluation before training; nothing after a resume."""
+        return await self._run([c for c in self.configs if c.first], step) if step == 0 else {}
+
+    async def run_if_due(self, step: int) -> StepMetrics:
+        last = step == self.num_steps
+        due = [c for c in self.configs if (c.every_steps and step % c.every_steps == 0) or (last and c.last)]
+        return await self._run(due, step)
+
+    async def _run(self, configs: Sequence[EvalConfig], step: int) -> StepMetrics:
+        metrics: StepMetrics = {}
+        for config in configs:
+            self.log.stage(f"evaluating {config.suite}")
+            if config.hook is not None:
+                answer = find_function(config.hook, {}, "eval hook")(self.sampler, self.scorer, step)
+                metrics |= await answer if inspect.isawaitable(answer) else answer
+            else:
+                metrics |= await self._run_suite(config, step)
+        return metrics
+
+    async def _run_suite(self, config: EvalConfig, step: int) -> StepMetrics:
+        show = self.log.progress(f"evaluating {config.suite}")
+        prompts = self._prompts[config.suite]
+        num_done = 0
+
+        async def one(prompt: Prompt) -> tuple[Group, dict[str, Scores]]:
+            nonlocal num_done
+            seed = derive_seed(self.seed, "eval", config.suite, prompt.id)
+            group = await self.sampler.sample(
+                prompt, params=config.sampling, num_samples=config.samples_per_prompt, seed=seed
+            )
+            scores = {extract: await self._score(group, extract) for extract in config.extracts}
+            num_done += 1
+            show(num_done, len(prompts))
+            return group, scores
+
+        results = await asyncio.gather(*(one(prompt) for prompt in prompts))
+        self.log.write_eval_rows(config.suite, step, [_row(group, scores) for group, scores in results])
+        metrics = _response_metrics(config.suite, [group for group, _ in results])
+        for number, extract in enumerate(config.extracts):
+            name = config.suite if number == 0 else f"{config.suite}/{extract}"
+            by_prompt = {group.prompt.id: scores[extract] for group, scores in results}
+            metrics |= self._summarise(name, by_prompt, config)
+        return metrics
+
+    async def _score(self, group: Group, extract: str) -> Scores:
+        results = await self.scorer.score(reward_requests(group, group.prompt.id, extract=extract))
+        return [result.score for result in results]
+
+    def _summarise(self, name: str, by_prompt: dict[str, Scores], config: EvalConfig) -> StepMetrics:
+        """Unscored samples are left out and counted; a prompt without any scored sample drops out."""
+        scored = {key: [s for s in scores if s is not None] for key, scores in by_prompt.items()}
+        usable = {key: scores for key, scores in scored.items() if scores}
+        total = sum(map(len, by_prompt.values()))
+        metrics = {f"eval/{name}/error_rate": 1 - sum(map(len, usable.values())) / total}
+        if not usable:
+            return metrics
+        k = config.samples_per_prompt
+        means = {key: sum(scores) / len(scores) for key, scores in usable.items()}
+        mean, error = mean_and_error(list(means.values()))
+        metrics |= {
+            f"eval/{name}/avg@{k}": mean,
+            f"eval/{name}/se@{k}": error,
+            f"eval/{name}/sampling_se@{k}": sampling_error(list(usable.values())),
+        }
+        for p in config.pass_k:
+            values = [pass_at_k(len(s), sum(x >= 1 for x in s), p) for s in usable.values() if len(s) >= p]
+            if values:
+                metrics[f"eval/{name}/pass@{p}"] = sum(values) / len(values)
+        if name in self._first:
+            gain, gain_error = paired_gain(self._first[name], means)
+            metrics |= {f"eval/{name}/gain@{k}": gain, f"eval/{name}/gain_se@{k}": gain_error}
+        else:
+            self._first[name] = means
+        return metrics
+
+    def state(self) -> dict[str, Any]:
+        return {"first": self._first}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self._first = state["first"]
+
+
+def _response_metrics(suite: str, groups: Sequence[Group]) -> StepMetrics:
+    samples = [sample for group in groups for sample in group.samples]
+    return {
+        f"eval/{suite}/num_prompts": float(len(groups)),
+        f"eval/{suite}/response_length": sum(s.num_sampled for s in samples) / len(samples),
+        f"eval/{suite}/truncated_rate": sum(s.finish_reason == "length" for s in samples) / len(samples),
+    }
+
+
+def _row(group: Group, scores: dict[str, Scores]) -> dict[str, Any]:
+    """One prompt with all its responses, as it is kept in the run folder."""
+    return {
+        "id": group.prompt.id,
+        "messages": [dict(message) for message in group.prompt.messages],
+        "reference": group.prompt.reference,
+        "responses": [
+            {
+                "text": sample.text,
+                "length": sample.num_sampled,
+                "finish_reason": sample.finish_reason,
+                "scores": {extract: values[number] for extract, values in scores.items()},
+            }
+            for number, sample in enumerate(group.samples)
+        ],
+    }

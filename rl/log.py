@@ -1,0 +1,248 @@
+"""The run folder and everything that is written into it while a run goes on."""
+
+import json
+import logging
+import math
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from rl.plugins import check_name, find_function
+from rl.progress import Progress
+from rl.types import ScoredGroup, StepMetrics
+
+Sink = Callable[[int, StepMetrics], None]
+TRACKERS = ("wandb", "mlflow", "swanlab")
+WALL_CLOCK = ("time/", "throughput/", "memory/")
+
+
+class LogConfig(BaseModel):
+    """`dir` holds run folders; `name` is this run's, by default the recipe and the time.
+
+    `sinks`: tensorboard, wandb, mlflow, swanlab, or `module:function` of `(step, metrics)`. The console and
+    metrics.jsonl are always written.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dir: str = "runs"
+    name: str | None = None
+    sinks: list[str] = ["tensorboard"]
+    samples_every_steps: int = Field(1, ge=1)
+
+    @field_validator("sinks")
+    @classmethod
+    def _known(cls, sinks: list[str]) -> list[str]:
+        known = dict.fromkeys(("tensorboard", *TRACKERS))
+        return [check_name(sink, known, "log sink") for sink in sinks]
+
+
+def new_run_folder(config: LogConfig, recipe: str) -> Path:
+    """A folder that is not there yet. Raises ValueError where a run of that name exists."""
+    name = config.name or f"{recipe}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder = Path(config.dir) / name
+    if folder.exists():
+        raise ValueError(f"log.name: {folder} exists; choose another name, or go on in it with --resume {folder}")
+    folder.mkdir(parents=True)
+    return folder
+
+
+class RunLog:
+    """Metrics, samples, messages and timings of one run. Use as a context manager."""
+
+    def __init__(self, folder: Path, config: LogConfig, *, recipe: str, num_steps: int) -> None:
+        self.folder, self.config = folder, config
+        self.recipe = recipe
+        self._progress = Progress(num_steps)
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._last_write = time.perf_counter()
+        self._sinks: list[Sink] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "RunLog":
+        (self.folder / "samples").mkdir(parents=True, exist_ok=True)
+        self._stack.enter_context(self._progress)
+        handler = logging.FileHandler(self.folder / "log.txt")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        self._logger = logging.getLogger(f"sharpen.{self.folder.name}")
+        self._logger.setLevel(logging.INFO)
+        self._logger.propagate = False
+        self._logger.addHandler(handler)
+        self._stack.callback(self._logger.removeHandler, handler)
+        self._stack.callback(handler.close)
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._stack.close()
+
+    def _open_sinks(self, step: int) -> None:
+        for name in self.config.sinks:
+            if name == "tensorboard":
+                self._sinks.append(_tensorboard(self.folder, step, self._stack))
+            elif name in TRACKERS:
+                self._sinks.append(_tracker(name, self.folder, self._stack))
+            else:
+                self._sinks.append(find_function(name, {}, "log sink"))
+
+    def message(self, text: str) -> None:
+        """A line for people: console and log.txt."""
+        self._logger.info(text)
+        self._progress.message(text)
+
+    def stage(self, text: str) -> None:
+        """What the run does now."""
+        self._logger.info(text)
+        self._progress.stage(text)
+
+    def progress(self, name: str) -> Callable[[int, int], None]:
+        """A callback `(done, total)` that shows how far stage `name` is."""
+        return lambda done, total: self._progress.advance(name, done, total)
+
+    @contextmanager
+    def timer(self, name: str) -> Iterator[None]:
+        """Wall seconds of a part, summed into `time/NAME_s` of the next row."""
+        self._progress.stage(name)
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[name] += time.perf_counter() - start
+
+    def write(self, step: int, metrics: StepMetrics) -> None:
+        """One row: metrics.jsonl, console, sinks. Raises OSError naming the file when it cannot be written."""
+        if not self._sinks:
+            self._open_sinks(step)
+        row = metrics | self._wall_clock(metrics)
+        _append(self.folder / "metrics.jsonl", [{"step": step} | {k: _finite(row[k]) for k in sorted(row)}])
+        self._progress.step(step, row)
+        for sink in self._sinks:
+            sink(step, row)
+
+    def _wall_clock(self, metrics: StepMetrics) -> StepMetrics:
+        now = time.perf_counter()
+        step_s, self._last_write = now - self._last_write, now
+        row = {f"time/{name}_s": seconds for name, seconds in self._seconds.items()} | {"time/step_s": step_s}
+        row["memory/driver_gib"] = psutil.Process().memory_info().rss / 2**30
+        row["memory/used_gib"] = (psutil.virtual_memory().total - psutil.virtual_memory().available) / 2**30
+        if "pack/trained_tokens" in metrics:
+            row["throughput/tokens_per_s"] = metrics["pack/trained_tokens"] / step_s
+        if self._seconds.get("collect"):
+            row["rollout/tokens_per_s"] = metrics.get("rollout/tokens", 0.0) / self._seconds["collect"]
+        self._seconds.clear()
+        return row
+
+    def write_samples(self, step: int, groups: Sequence[ScoredGroup], advantages: Sequence[Sequence[float]]) -> None:
+        """All responses of a step with every component of their rewards."""
+        if step % self.config.samples_every_steps:
+            return
+        rows = [_sample_row(group, values) for group, values in zip(groups, advantages, strict=True)]
+        path = self.folder / "samples" / f"step-{step}.jsonl"
+        path.unlink(missing_ok=True)
+        _append(path, rows)
+
+    def write_eval_rows(self, name: str, step: int, rows: Sequence[dict[str, Any]]) -> None:
+        """All responses of an evaluation."""
+        path = self.folder / "evals" / f"{name}-step-{step}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        path.unlink(missing_ok=True)
+        _append(path, rows)
+
+    def truncate_after(self, step: int) -> None:
+        """Drop what was written past a checkpoint: the resumed run writes it again."""
+        path = self.folder / "metrics.jsonl"
+        if path.exists():
+            kept = [row for row in read_metrics(self.folder) if row["step"] <= step and step > 0]
+            partial = path.with_suffix(".partial")
+            partial.write_text("")
+            _append(partial, kept)
+            partial.replace(path)
+        for file in (*self.folder.glob("samples/step-*.jsonl"), *self.folder.glob("evals/*-step-*.jsonl")):
+            if int(file.stem.rpartition("-")[2]) > step or step == 0:
+                file.unlink()
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl; a last line cut off by a crash is left out."""
+    path = folder / "metrics.jsonl"
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def deterministic(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without wall-clock and memory figures: what two equal runs have in common to the bit."""
+    return {k: v for k, v in row.items() if not k.startswith(WALL_CLOCK) and not k.endswith("tokens_per_s")}
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _append(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Rows as JSON lines, on disk when this returns."""
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    try:
+        with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror}; free some space and go on with --resume") from error
+
+
+def _sample_row(scored: ScoredGroup, advantages: Sequence[float]) -> dict[str, Any]:
+    group, prompt = scored.group, scored.group.prompt
+    return {
+        "id": prompt.id,
+        "draw": scored.draw,
+        "task": prompt.task,
+        "messages": [dict(message) for message in prompt.messages],
+        "reference": prompt.reference,
+        "responses": [
+            {
+                "text": sample.text,
+                "score": reward.score,
+                "status": reward.status,
+                "components": reward.components,
+                "extracted": reward.extracted,
+                "reason": reward.reason,
+                "advantage": advantage,
+                "length": sample.num_sampled,
+                "finish_reason": sample.finish_reason,
+                "policy_version": sample.policy_version,
+            }
+            for sample, reward, advantage in zip(group.samples, scored.rewards, advantages, strict=True)
+        ],
+    }
+
+
+def _tensorboard(folder: Path, step: int, stack: ExitStack) -> Sink:
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+    stack.callback(writer.close)
+
+    def write(step: int, metrics: StepMetrics) -> None:
+        for name, value in metrics.items():
+            writer.add_scalar(name, value, step)
+
+    return write
+
+
+def _tracker(name: str, folder: Path, stack: ExitStack) -> Sink:
+    from verl.utils.tracking import Tracking
+
+    tracking = Tracking(project_name="sharpen", experiment_name=folder.name, default_backend=name)
+    return lambda step, metrics: tracking.log(metrics, step=step)

@@ -1,0 +1,211 @@
+"""Where prompts come from: files, datasets and generators, each an indexed sequence of rows."""
+
+import itertools
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rl.plugins import check_name, find_function
+from rl.seeds import derive_seed
+from rollout.types import Message, Prompt, prompt_id
+
+Row = Mapping[str, Any]
+GENERATOR_SIZE = 2**31 - 1
+
+
+class SourceConfig(BaseModel):
+    """Rows from exactly one of `path`, `dataset`, `generator` or `reasoning_gym`, and how a row becomes a prompt.
+
+    `path`: verl's parquet schema or JSON lines. `dataset`: a Hugging Face dataset, with `split` and `name`.
+    `generator`: `module:function`, called as `function(rng, **options)` for each row. `reasoning_gym`: the name
+    of one of its generators. `system` and `examples` (messages) come before the question; `template` holds
+    `{question}`. `task`, `params` and `thinking` are those of the prompts.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str | None = None
+    dataset: str | None = None
+    generator: str | None = None
+    reasoning_gym: str | None = None
+    split: str = "train"
+    name: str | None = None
+    options: dict[str, Any] = {}
+    weight: float = Field(1.0, gt=0)
+    task: str | None = None
+    params: dict[str, Any] = {}
+    system: str | None = None
+    examples: list[dict[str, str]] = []
+    template: str | None = None
+    thinking: bool | None = None
+    shuffle: bool = True
+    limit: int | None = Field(None, gt=0)
+    on_bad_row: Literal["stop", "skip"] = "stop"
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        given = [n for n in ("path", "dataset", "generator", "reasoning_gym") if getattr(self, n) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of path, dataset, generator, reasoning_gym; got {given or 'none'}")
+        if self.template is not None and "{question}" not in self.template:
+            raise ValueError("template must hold {question}")
+        if self.generator is not None:
+            check_name(self.generator, {}, "generator")
+        return self
+
+    @property
+    def label(self) -> str:
+        return str(self.path or self.dataset or self.generator or f"reasoning_gym:{self.reasoning_gym}")
+
+
+class Source:
+    """The prompts of one source by index: `prompt(k)` is a function of the config, the seed and k alone.
+
+    Files and datasets repeat in epochs, each in an order of its own; generators never end.
+    """
+
+    def __init__(self, config: SourceConfig, seed: int) -> None:
+        self.config, self.seed = config, seed
+        self.num_skipped = 0
+        self._rows: list[Row] | None = None
+        if config.path is not None or config.dataset is not None:
+            self._prompts = self._read_all()
+        else:
+            self._make = _generator(config, seed)
+
+    def __len__(self) -> int:
+        is_finite = self.config.path is not None or self.config.dataset is not None
+        return len(self._prompts) if is_finite else self.config.limit or GENERATOR_SIZE
+
+    def prompt(self, index: int) -> Prompt:
+        epoch, position = divmod(index, len(self))
+        if self.config.path is None and self.config.dataset is None:
+            return to_prompt(self._make(position), self.config, f"{self.config.label}, row {position}")
+        return self._prompts[self._order(epoch)[position]]
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if not self.config.shuffle:
+            return np.arange(len(self))
+        if getattr(self, "_cached_epoch", None) != epoch:
+            generator = np.random.Generator(np.random.PCG64(derive_seed(self.seed, self.config.label, epoch)))
+            self._cached_epoch, self._cached_order = epoch, generator.permutation(len(self))
+        return self._cached_order
+
+    def _read_all(self) -> list[Prompt]:
+        prompts = []
+        for number, row in enumerate(itertools.islice(_read(self.config), self.config.limit)):
+            try:
+                prompts.append(to_prompt(row, self.config, f"{self.config.label}, row {number}"))
+            except ValueError:
+                if self.config.on_bad_row == "stop":
+                    raise
+                self.num_skipped += 1
+        if not prompts:
+            raise ValueError(f"prompts: {self.config.label} holds no usable row")
+        return prompts
+
+
+def _read(config: SourceConfig) -> Iterator[Row]:
+    if config.dataset is not None:
+        import datasets
+
+        yield from datasets.load_dataset(config.dataset, config.name, split=config.split)
+        return
+    path = Path(str(config.path))
+    if not path.is_file():
+        raise ValueError(f"prompts: no file {path}")
+    if path.suffix == ".parquet":
+        import pyarrow.parquet
+
+        for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
+            yield from batch.to_pylist()
+    elif path.suffix in (".jsonl", ".json"):
+        with open(path, encoding="utf-8") as lines:
+            for number, line in enumerate(lines):
+                if line.strip():
+                    yield _parse_line(line, path, number)
+    else:
+        raise ValueError(f"prompts: {path} is neither .parquet nor .jsonl")
+
+
+def _parse_line(line: str, path: Path, number: int) -> Row:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"prompts: {path}, row {number}: no JSON ({error})") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"prompts: {path}, row {number}: a JSON object is wanted, got {type(row).__name__}")
+    return row
+
+
+def _generator(config: SourceConfig, seed: int) -> Callable[[int], Row]:
+    if config.generator is not None:
+        function = find_function(config.generator, {}, "generator")
+        label = config.generator
+        return lambda k: function(random.Random(derive_seed(seed, label, k)), **config.options)
+    import reasoning_gym
+
+    try:
+        size = config.limit or GENERATOR_SIZE
+        dataset = reasoning_gym.create_dataset(config.reasoning_gym, seed=seed % 2**31, size=size, **config.options)
+    except ValueError as error:
+        raise ValueError(f"prompts: reasoning_gym {config.reasoning_gym!r}: {error}") from error
+
+    def row(index: int) -> Row:
+        item = dataset[index]
+        return {"question": item["question"], "reference": item["answer"], "task": config.task or "exact"}
+
+    return row
+
+
+def to_prompt(row: Row, config: SourceConfig, where: str) -> Prompt:
+    """A row as a prompt. Raises ValueError naming the place and the field."""
+    question = row.get("prompt", row.get("question", row.get("problem")))
+    if not question:
+        raise ValueError(f"prompts: {where}: no field prompt, question or problem")
+    graded = row.get("reward_model")
+    reference = graded.get("ground_truth") if isinstance(graded, Mapping) else row.get("reference", row.get("answer"))
+    if reference is None:
+        raise ValueError(f"prompts: {where}: no reward_model.ground_truth, reference or answer")
+    task = config.task or row.get("task") or _task_of(row.get("data_source"))
+    messages = (*_opening(config), *_messages(question, config, where))
+    return Prompt(
+        id=prompt_id(messages, task, reference),
+        messages=messages,
+        task=task,
+        reference=reference,
+        params={**(row.get("params") or {}), **config.params},
+        thinking=config.thinking,
+    )
+
+
+def _task_of(data_source: str | None) -> str:
+    """verl names data sets where we name tasks; what is not a task of ours is taken for mathematics."""
+    from rewards.registry import load_tasks
+
+    return data_source if data_source in load_tasks() else "math"
+
+
+def _opening(config: SourceConfig) -> tuple[Message, ...]:
+    system: list[Message] = [{"role": "system", "content": config.system}] if config.system else []
+    return (*system, *config.examples)
+
+
+def _messages(question: Any, config: SourceConfig, where: str) -> tuple[Message, ...]:
+    if isinstance(question, str):
+        text = question if config.template is None else config.template.replace("{question}", question)
+        return ({"role": "user", "content": text},)
+    try:
+        messages = tuple({"role": str(m["role"]), "content": str(m["content"])} for m in question)
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"prompts: {where}: prompt is neither a text nor a list of role and content") from error
+    if config.template is not None:
+        last = dict(messages[-1])
+        last["content"] = config.template.replace("{question}", last["content"])
+        messages = (*messages[:-1], last)
+    return messages

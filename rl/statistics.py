@@ -1,0 +1,32 @@
+"""Numbers of an evaluation and their errors; `scores` has one list a prompt."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
+    """The unbiased chance that one of k samples is correct, 1 - C(n-c, k) / C(n, k) (Codex, 2107.03374 eq. 1)."""
+    assert 0 < k <= num_samples, f"pass@{k} needs at least {k} samples, has {num_samples}"
+    if num_samples - num_correct < k:
+        return 1.0
+    return 1.0 - math.prod(1 - k / j for j in range(num_samples - num_correct + 1, num_samples + 1))
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """The mean over prompts and its standard error, clustered: prompts, not samples, are independent."""
+    array = np.asarray(values, dtype=float)
+    error = float(array.std(ddof=1) / math.sqrt(len(array))) if len(array) > 1 else float("nan")
+    return float(array.mean()), error
+
+
+def sampling_error(scores: Sequence[Sequence[float]]) -> float:
+    """The part of the error that more samples a prompt would remove: the prompts held fixed."""
+    variances = [float(np.var(s, ddof=1)) / len(s) for s in scores if len(s) > 1]
+    return math.sqrt(sum(variances)) / len(scores) if len(variances) == len(scores) else float("nan")
+
+
+def paired_gain(before: dict[str, float], after: dict[str, float]) -> tuple[float, float]:
+    """The mean difference over the prompts in both, and its standard error."""
+    return mean_and_error([after[key] - before[key] for key in after if key in before])
