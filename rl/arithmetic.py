@@ -8,6 +8,13 @@ from typing import Any, Literal
 SYMBOLS = {"add": "+", "multiply": "*"}
 HELD_OUT_SHARE = 0.5
 
+# How a small model is asked: one worked example shows both the box and the way to it.
+SYSTEM = "You answer arithmetic questions. Put the final number in \\boxed{}."
+EXAMPLES = (
+    {"role": "user", "content": "What is 3 + 4?"},
+    {"role": "assistant", "content": "3 + 4 = \\boxed{7}"},
+)
+
 Kind = Literal["add", "multiply"]
 
 

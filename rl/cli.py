@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from rewards.cli import add_commands as add_reward_commands
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse and run; user errors are one message and exit code 2."""
@@ -24,6 +26,26 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("overrides", nargs="*", metavar="key.path=value")
     run.add_argument("--resume", metavar="RUN_DIR", type=Path, help="go on in this folder from its newest checkpoint")
     run.set_defaults(run=_run)
+    evaluate = commands.add_parser("eval", help="evaluate a model on a suite")
+    evaluate.add_argument("--model", required=True, help="package:smollm2, a hub id or a folder")
+    evaluate.add_argument("--suite", required=True, help="a built-in suite, or a .jsonl or .parquet file of prompts")
+    evaluate.add_argument("--samples", type=int, default=4, metavar="K", help="samples a prompt (default 4)")
+    evaluate.add_argument("--out", type=Path, metavar="FILE", help="write the metrics as JSON")
+    evaluate.add_argument("overrides", nargs="*", metavar="key.path=value", help="such as engine.dtype=float32")
+    evaluate.set_defaults(run=_eval)
+    report = commands.add_parser("report", help="write RUN_DIR/report.html")
+    report.add_argument("run_dir", type=Path)
+    report.set_defaults(run=_report)
+    export = commands.add_parser("export", help="a checkpoint as a Hugging Face model folder")
+    export.add_argument("run_dir", type=Path)
+    export.add_argument("out", type=Path)
+    export.add_argument("--step", type=int, help="the newest by default")
+    export.set_defaults(run=_export)
+    doctor = commands.add_parser("doctor", help="what this machine can run, and what a config needs")
+    doctor.add_argument("config", nargs="?")
+    doctor.add_argument("overrides", nargs="*", metavar="key.path=value")
+    doctor.set_defaults(run=_doctor)
+    add_reward_commands(commands)
     return parser
 
 
@@ -31,6 +53,42 @@ def _run(options: argparse.Namespace) -> int:
     from rl.launch import launch
 
     return launch(options.config, options.overrides, options.resume)
+
+
+def _eval(options: argparse.Namespace) -> int:
+    from rl.launch import launch_eval
+
+    return launch_eval(options.model, options.suite, options.samples, options.out, options.overrides)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from rl.report import build_report
+
+    print(build_report(options.run_dir))
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from rl.export import export_model
+
+    step = export_model(options.run_dir, options.out, options.step)
+    print(f"step {step} of {options.run_dir} is now {options.out}")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from rl import doctor
+    from rl.config import find_config, load_config
+
+    findings = list(doctor.examine_machine())
+    if options.config:
+        findings += doctor.examine_config(load_config(find_config(options.config), options.overrides))
+    for finding in findings:
+        value = finding.value.replace("\n", "\n" + " " * 18)
+        print(f"{'!' if finding.problem else ' '} {finding.name:<16}{value}")
+        if finding.problem:
+            print(f"{'':18}{finding.problem}")
+    return int(any(finding.problem for finding in findings))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rewards.scorer import ScorerConfig
@@ -21,6 +22,9 @@ from rl.losses import LossConfig
 from rl.prompts import PromptsConfig
 from rollout.engine import EngineConfig
 from rollout.types import SamplingParams
+
+
+Config = TypeVar("Config", bound=BaseModel)
 
 
 class GRPOConfig(BaseModel):
@@ -74,6 +78,20 @@ class GRPOConfig(BaseModel):
         return self.max_draws_per_step or 4 * self.groups_per_step
 
 
+class EvaluateConfig(BaseModel):
+    """Suites on a model, without training."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    seed: int = 0
+    evals: list[EvalConfig] = Field(min_length=1)
+    engine: EngineConfig = EngineConfig()
+    rewards: ScorerConfig = ScorerConfig()
+    log: LogConfig = LogConfig(sinks=[])
+    ray: RayConfig = RayConfig()
+
+
 CONFIGS: dict[str, type[BaseModel]] = {"grpo": GRPOConfig}
 RESUME_MAY_CHANGE = {"num_steps", "checkpoint", "evals", "log"}
 
@@ -100,30 +118,47 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> GRPOConfig:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    try:
+        values = OmegaConf.load(path)
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    return parse_config(with_overrides(values, overrides, str(path)), str(path))
+
+
+def with_overrides(values: Any, overrides: Sequence[str], source: str) -> dict[str, Any]:
+    """A mapping with `key.path=value` texts laid over it; values are read as YAML."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
     bad = [text for text in overrides if "=" not in text]
     if bad:
         raise ValueError(f"override {bad[0]!r} is not of the form key.path=value")
     try:
-        merged = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides)))
-        values = OmegaConf.to_container(merged, resolve=True)
-    except (OmegaConfBaseException, AttributeError) as error:
-        raise ValueError(f"{path}: {error}") from error
-    assert isinstance(values, dict), f"{path} holds no mapping"
-    return parse_config(values, str(path))
+        merged = OmegaConf.merge(OmegaConf.create(values), OmegaConf.from_dotlist(list(overrides)))
+        plain = OmegaConf.to_container(merged, resolve=True)
+    except (OmegaConfBaseException, AttributeError, ValueError, TypeError) as error:
+        raise ValueError(f"{source}: {error}") from error
+    if not isinstance(plain, dict):
+        raise ValueError(f"{source}: a mapping is wanted, got {type(plain).__name__}")
+    return {str(key): value for key, value in plain.items()}
 
 
 def parse_config(values: dict[str, Any], source: str) -> GRPOConfig:
     recipe = values.get("recipe", "grpo")
     if recipe not in CONFIGS:
         raise ValueError(f"{source}: recipe: unknown {recipe!r}; known are {', '.join(sorted(CONFIGS))}")
-    model = CONFIGS[recipe]
+    config = validate(CONFIGS[recipe], values, source)
+    assert isinstance(config, GRPOConfig)
+    return config
+
+
+def validate(model: type[Config], values: dict[str, Any], source: str) -> Config:
+    """Values as a config of that model, or a ValueError that explains each of its faults in a line."""
     try:
-        config = model.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
         lines = [_explain(model, issue) for issue in error.errors()]
         raise ValueError(f"{source}:\n  " + "\n  ".join(lines)) from None
-    assert isinstance(config, GRPOConfig)
-    return config
 
 
 def _explain(model: type[BaseModel], issue: Any) -> str:

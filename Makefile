@@ -1,0 +1,42 @@
+# make setup | train | test | test-all | lint | bench
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+BIN := .venv/bin
+export OMP_WAIT_POLICY := passive
+export KMP_BLOCKTIME := 0
+
+.PHONY: setup train test test-all lint bench clean
+
+setup: .venv/.ready
+
+.venv/.ready: requirements/cpu.txt setup.py
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 13) else "Sharpen needs Python 3.11 or 3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet pip==26.3 setuptools==77.0.3 wheel
+	DS_BUILD_OPS=0 $(BIN)/pip install --quiet --no-deps -r requirements/cpu.txt || { \
+	  echo 'If pip found no torch==2.13.0+cpu: add the CPU package index of PyTorch to pip (PIP_EXTRA_INDEX_URL).'; exit 1; }
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+train: setup
+	$(BIN)/sharpen run configs/demo/arithmetic.yaml
+
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-all: setup
+	$(BIN)/python -m pytest -m "not gpu"
+
+lint: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/pip install --quiet --no-deps -r requirements/benchmark.txt
+	$(BIN)/python benchmarks/step.py --json
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,22 @@
+"""Evaluation of a model on a suite, as a run of its own: the same code as the evaluations during training."""
+
+from rl.cluster import open_sampler, open_scorer, ray_session
+from rl.config import EvaluateConfig
+from rl.evals import Evals
+from rl.log import RunLog
+from rl.models import resolve_model, stop_token_ids
+from rl.types import StepMetrics
+
+
+async def evaluate(config: EvaluateConfig, log: RunLog) -> StepMetrics:
+    """The metrics of all suites; every response is written into the run folder."""
+    model = resolve_model(config.model)
+    async with (
+        ray_session(config.ray, config.engine.num_engines),
+        open_scorer(config.rewards) as scorer,
+        open_sampler(model, config.engine, stop_token_ids(model), config.seed) as sampler,
+    ):
+        evals = Evals(config.evals, sampler, scorer, log, seed=config.seed, num_steps=0)
+        metrics = await evals.run_if_first(0)
+        log.write(0, metrics)
+        return metrics
