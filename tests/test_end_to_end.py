@@ -1,0 +1,94 @@
+"""The command as a user runs it: a real run, killed and resumed, is the same run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rl.log import deterministic, read_metrics
+
+SHARPEN = [sys.executable, "-m", "rl.cli"]
+SMOKE = "configs/smoke/grpo.yaml"
+LIMIT_S = 400
+
+
+def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "COLUMNS": "200"}
+    command = [*SHARPEN, "run", SMOKE, f"log.dir={tmp_path}", *arguments]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    _, errors = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 0, errors[-3000:]
+    return errors
+
+
+def wait_for_step(folder: Path, step: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not (folder / "checkpoints" / f"step-{step}").is_dir():
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        assert time.monotonic() < deadline, f"no checkpoint of step {step} within {LIMIT_S} s"
+        time.sleep(0.05)
+
+
+def samples(folder: Path, step: int) -> list[dict]:
+    return [json.loads(line) for line in (folder / "samples" / f"step-{step}.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """Six steps in one go."""
+    folder = tmp_path_factory.mktemp("runs")
+    finish(start(folder, "num_steps=6", "log.name=whole"))
+    return folder / "whole"
+
+
+def test_the_run_folder_holds_what_the_contract_names(whole):
+    rows = read_metrics(whole)
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4, 5, 6]
+    wanted = """reward/mean reward/std reward/error_rate reward/math/mean rollout/tokens rollout/tokens_per_s
+        rollout/response_length rollout/truncated_rate rollout/staleness_mean rollout/staleness_max
+        group/zero_variance_rate group/rejected loss/policy loss/clip_rate loss/ratio_mean loss/mismatch_kl
+        policy/entropy optim/grad_norm optim/lr time/step_s time/collect_s time/learn_s time/sync_s
+        throughput/tokens_per_s""".split()
+    assert set(wanted) <= set(rows[1])
+    names = {path.name for path in whole.iterdir()}
+    assert names >= {"config.yaml", "metrics.jsonl", "samples", "checkpoints", "report.html", "log.txt", "tensorboard"}
+
+
+def test_the_smoke_run_has_signal(whole):
+    rows = read_metrics(whole)[1:]
+    assert len({row["reward/mean"] for row in rows}) > 1
+    assert all(row["optim/grad_norm"] > 0 for row in rows)
+    assert all(row["rollout/staleness_max"] == 0 for row in rows)
+    assert all(row["loss/mismatch_kl"] < 1e-8 for row in rows), "engine and learner must agree after every sync"
+
+
+def test_a_run_killed_and_resumed_is_the_same_run(whole, tmp_path):
+    process = start(tmp_path, "num_steps=3", "log.name=cut", "checkpoint.at_end=false")
+    wait_for_step(tmp_path / "cut", 3, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+    finish(start(tmp_path, "num_steps=6", "--resume", str(tmp_path / "cut")))
+    cut = tmp_path / "cut"
+    assert list(map(deterministic, read_metrics(cut))) == list(map(deterministic, read_metrics(whole)))
+    for step in range(1, 7):
+        assert samples(cut, step) == samples(whole, step)
+
+
+def test_sigterm_saves_and_leaves_cleanly(tmp_path):
+    process = start(tmp_path, "num_steps=1000", "log.name=stopped", "checkpoint.every_steps=0")
+    deadline = time.monotonic() + LIMIT_S
+    while len(read_metrics(tmp_path / "stopped")) < 3 and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    finish(process)
+    last = read_metrics(tmp_path / "stopped")[-1]["step"]
+    assert (tmp_path / "stopped" / "checkpoints" / f"step-{last}" / "complete.json").is_file()
