@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -72,6 +73,8 @@ class EvalLog(Protocol):
 
     def stage(self, text: str) -> None: ...
 
+    def timer(self, name: str) -> AbstractContextManager[None]: ...
+
     def progress(self, name: str) -> Callable[[int, int], None]: ...
 
     def write_eval_rows(self, name: str, step: int, rows: Sequence[dict[str, Any]]) -> None: ...
@@ -122,7 +125,7 @@ class Evals:
 
     async def run_if_first(self, step: int) -> StepMetrics:
         """The evaluation before training; nothing after a resume."""
-        return await self._run([c for c in self.configs if c.first], step) if step == 0 else {}
+        return await self._run([c for c in self.configs if c.first and step == 0], step)
 
     async def run_if_due(self, step: int) -> StepMetrics:
         last = step == self.num_steps
@@ -132,13 +135,14 @@ class Evals:
     async def _run(self, configs: Sequence[EvalConfig], step: int) -> StepMetrics:
         metrics: StepMetrics = {}
         for config in configs:
-            self.log.stage(f"evaluating {config.suite}")
-            if config.hook is not None:
-                answer = find_function(config.hook, {}, "eval hook")(self.sampler, self.scorer, step)
-                metrics |= await answer if inspect.isawaitable(answer) else answer
-            else:
-                metrics |= await self._run_suite(config, step)
+            with self.log.timer("eval"):
+                self.log.stage(f"evaluating {config.suite}")
+                metrics |= await (self._run_suite(config, step) if config.hook is None else self._run_hook(config, step))
         return metrics
+
+    async def _run_hook(self, config: EvalConfig, step: int) -> StepMetrics:
+        answer = find_function(str(config.hook), {}, "eval hook")(self.sampler, self.scorer, step)
+        return await answer if inspect.isawaitable(answer) else answer
 
     async def _run_suite(self, config: EvalConfig, step: int) -> StepMetrics:
         show = self.log.progress(f"evaluating {config.suite}")

@@ -133,7 +133,8 @@ class RunLog:
         row["memory/driver_gib"] = psutil.Process().memory_info().rss / 2**30
         row["memory/used_gib"] = (psutil.virtual_memory().total - psutil.virtual_memory().available) / 2**30
         if "pack/trained_tokens" in metrics:
-            row["throughput/tokens_per_s"] = metrics["pack/trained_tokens"] / step_s
+            training_s = step_s - self._seconds.get("eval", 0.0)
+            row["throughput/tokens_per_s"] = metrics["pack/trained_tokens"] / training_s
         if self._seconds.get("collect"):
             row["rollout/tokens_per_s"] = metrics.get("rollout/tokens", 0.0) / self._seconds["collect"]
         self._seconds.clear()

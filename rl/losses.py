@@ -216,7 +216,7 @@ def metric_values(sums: Mapping[str, float], num_updates: int = 1) -> StepMetric
     `loss/policy` becomes the mean over updates, everything else the mean over computed tokens. The effective
     sample size `correction/ess` is (Σρ)² / (N Σρ²), 1 when all weights are equal (Kish).
     """
-    num_tokens = max(1.0, sums["num_tokens"])
+    num_tokens = sums["num_tokens"] or float("nan")  # nothing was computed: the means do not exist
     values = {name: total / num_tokens for name, total in sums.items() if name != "num_tokens"}
     values["loss/policy"] = sums["loss/policy"] / num_updates
     square = values.pop("correction/weight_square_mean", 0.0)

@@ -25,7 +25,8 @@ CHARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Staleness", "steps", ("rollout/staleness_mean", "rollout/staleness_max")),
     ("Throughput", "tokens a second", ("throughput/tokens_per_s", "rollout/tokens_per_s")),
 )
-PARTS = ("time/collect_s", "time/learn_s", "time/sync_s", "time/save_s")
+LABELS = {"throughput/tokens_per_s": "trained", "rollout/tokens_per_s": "sampled while collecting"}
+PARTS = ("time/collect_s", "time/learn_s", "time/sync_s", "time/save_s", "time/eval_s")
 LIGHT, GRID = "rgba(0,0,0,0)", "rgba(128,128,128,0.25)"
 
 
@@ -111,7 +112,7 @@ def make_charts(rows: Rows) -> list[dict[str, Any]]:
     charts = [_evaluations(rows)]
     for title, unit, patterns in CHARTS:
         names = [name for pattern in patterns for name in _matching(rows, pattern)]
-        traces = [_line(rows, name, name.partition("/")[2]) for name in names]
+        traces = [_line(rows, name, LABELS.get(name, name.partition("/")[2])) for name in names]
         charts.append(_figure(title, unit, traces))
     charts.append(_time(rows))
     return [chart for chart in charts if any(trace["x"] for trace in chart["data"])]
@@ -138,7 +139,7 @@ def _evaluations(rows: Rows) -> dict[str, Any]:
         trace = _line(rows, name, name.removeprefix("eval/"))
         errors = [row.get(name.replace("/avg@", "/se@")) for row in rows if row.get(name) is not None]
         traces.append(trace | {"error_y": {"type": "data", "array": errors, "thickness": 1}})
-    return _figure("Held-out score (bars: standard error over prompts)", "mean score", traces)
+    return _figure("Held-out score and its standard error over prompts", "mean score", traces)
 
 
 def _time(rows: Rows) -> dict[str, Any]:
@@ -150,21 +151,21 @@ def _time(rows: Rows) -> dict[str, Any]:
         if any(y):
             traces.append({"type": "bar", "name": part[5:-2], "x": x, "y": y})
     rest = [max(0, (row.get("time/step_s") or 0) - sum(row.get(p) or 0 for p in PARTS)) for row in trained]
-    traces.append({"type": "bar", "name": "other (evaluation, logs)", "x": x, "y": rest})
+    traces.append({"type": "bar", "name": "other", "x": x, "y": rest})
     return _figure("Time a step", "seconds", traces, barmode="stack")
 
 
 def _figure(title: str, unit: str, traces: Sequence[dict[str, Any]], **layout: Any) -> dict[str, Any]:
     axes = {"gridcolor": GRID, "zerolinecolor": GRID}
     layout |= {
-        "title": {"text": title, "font": {"size": 15}},
+        "title": {"text": title, "font": {"size": 15}, "x": 0.02, "xanchor": "left"},
         "xaxis": axes | {"title": {"text": "step"}},
         "yaxis": axes | {"title": {"text": unit}},
         "paper_bgcolor": LIGHT,
         "plot_bgcolor": LIGHT,
-        "margin": {"l": 60, "r": 15, "t": 45, "b": 45},
-        "height": 300,
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        "margin": {"l": 60, "r": 15, "t": 40, "b": 45},
+        "height": 310,
+        "legend": {"orientation": "h", "y": -0.28, "yanchor": "top", "x": 0},
         "showlegend": len(traces) > 1,
     }
     return {"data": list(traces), "layout": layout}
