@@ -3,7 +3,7 @@
 import hashlib
 import random
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 SYMBOLS = {"add": "+", "multiply": "*"}
 HELD_OUT_SHARE = 0.5
@@ -16,18 +16,26 @@ EXAMPLES = (
 )
 
 Kind = Literal["add", "multiply"]
+Split = Literal["train", "held_out"]
+MAX_TRIES = 1000  # a split with problems is missed this often with a chance below 1e-4 if it has 1 % of them
 
 
 def problem(
-    rng: random.Random, *, split: str = "train", add_up_to: int = 19, multiply_up_to: int = 12
+    rng: random.Random, *, split: Split = "train", add_up_to: int = 19, multiply_up_to: int = 12
 ) -> dict[str, Any]:
-    """A random problem of a split; half are additions of 0..add_up_to, half products of 1..multiply_up_to."""
-    while True:
+    """A random problem of a split; half are additions of 0..add_up_to, half products of 1..multiply_up_to.
+
+    Raises ValueError for an unknown split, and for ranges so small that the split holds no problem.
+    """
+    if split not in get_args(Split):
+        raise ValueError(f"split: unknown {split!r}; known are {', '.join(get_args(Split))}")
+    for _ in range(MAX_TRIES):
         kind: Kind = rng.choice(("add", "multiply"))
         low, high = (0, add_up_to) if kind == "add" else (1, multiply_up_to)
         a, b = rng.randint(low, high), rng.randint(low, high)
         if is_held_out(kind, a, b) == (split == "held_out"):
             return row(kind, a, b)
+    raise ValueError(f"no {split} problem in {add_up_to=}, {multiply_up_to=}: choose larger ranges")
 
 
 def held_out(*, add_up_to: int = 19, multiply_up_to: int = 12) -> Iterator[dict[str, Any]]:

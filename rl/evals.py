@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rl import arithmetic
 from rl.collect import GroupSampler, ResponseScorer, reward_requests
-from rl.plugins import find_function
+from rl.plugins import check_name, find_function
 from rl.seeds import derive_seed
 from rl.sources import Source, SourceConfig, to_prompt
 from rl.statistics import mean_and_error, paired_gain, pass_at_k, sampling_error
@@ -65,6 +65,13 @@ class EvalConfig(BaseModel):
             raise ValueError(f"unknown suite {self.suite!r}; known are {', '.join(SUITES)}; or give source or hook")
         if any(k > self.samples_per_prompt for k in self.pass_k):
             raise ValueError("pass_k must not exceed samples_per_prompt")
+        if self.hook is not None:
+            check_name(self.hook, {}, "eval hook")
+        source = self.source
+        if source is not None and source.path is None and source.dataset is None and not (self.limit or source.limit):
+            raise ValueError(f"{source.label} never ends: give limit, the number of prompts in the suite")
+        if source is not None and self.params:
+            raise ValueError("params are for a built-in suite; put them into source.params")
         return self
 
 
@@ -89,7 +96,9 @@ def suite_prompts(config: EvalConfig) -> list[Prompt]:
     else:
         suite = SUITES[config.suite]
         # Only how a row is asked counts here; where it comes from is the suite's business.
-        dress = SourceConfig(path=config.suite, system=suite.system, examples=list(suite.examples), params=config.params)
+        dress = SourceConfig(
+            path=config.suite, system=suite.system, examples=list(suite.examples), params=config.params
+        )
         rows = itertools.islice(suite.rows(**config.options), config.limit)
         prompts = [to_prompt(row, dress, f"{config.suite}, row {n}") for n, row in enumerate(rows)]
     ids = [prompt.id for prompt in prompts]
@@ -120,6 +129,9 @@ class Evals:
     ) -> None:
         self.configs, self.sampler, self.scorer, self.log = configs, sampler, scorer, log
         self.seed, self.num_steps = seed, num_steps
+        names = [config.suite for config in configs]
+        if len(set(names)) != len(names):
+            raise ValueError(f"evals: suite names must differ, or their metrics would mix; got {', '.join(names)}")
         self._prompts = {c.suite: suite_prompts(c) for c in configs if c.hook is None}
         self._first: dict[str, dict[str, float]] = {}
 
@@ -153,9 +165,7 @@ class Evals:
         async def one(prompt: Prompt) -> tuple[Group, dict[str, Scores]]:
             nonlocal num_done
             seed = derive_seed(self.seed, "eval", config.suite, prompt.id)
-            group = await self.sampler.sample(
-                prompt, params=sampling, num_samples=config.samples_per_prompt, seed=seed
-            )
+            group = await self.sampler.sample(prompt, params=sampling, num_samples=config.samples_per_prompt, seed=seed)
             scores = {extract: await self._score(group, extract) for extract in config.extracts}
             num_done += 1
             show(num_done, len(prompts))
@@ -179,7 +189,10 @@ class Evals:
         scored = {key: [s for s in scores if s is not None] for key, scores in by_prompt.items()}
         usable = {key: scores for key, scores in scored.items() if scores}
         total = sum(map(len, by_prompt.values()))
-        metrics = {f"eval/{name}/error_rate": 1 - sum(map(len, usable.values())) / total}
+        metrics = {
+            f"eval/{name}/error_rate": 1 - sum(map(len, usable.values())) / total,
+            f"eval/{name}/unscored_prompts": float(len(by_prompt) - len(usable)),
+        }
         if not usable:
             return metrics
         k = config.samples_per_prompt

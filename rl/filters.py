@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Callable, Sequence
 
 from rl.advantages import is_flat
+from rl.plugins import find_function
 from rl.types import ScoredGroup
 
 GroupFilter = Callable[[ScoredGroup], str | None]
@@ -36,14 +37,14 @@ def all_truncated(group: ScoredGroup) -> str | None:
 
 
 def build_group_filter(names: Sequence[str]) -> GroupFilter:
-    """The first reason of the named filters. Raises ValueError for an unknown name."""
-    chosen = [too_few_scored]
+    """The first reason of the named filters; `module:function` is one outside the tree. ValueError if unknown."""
+    chosen: list[GroupFilter] = [too_few_scored]
     for name in names:
-        if name not in GROUP_FILTERS:
+        if name not in GROUP_FILTERS and ":" not in name:
             near = difflib.get_close_matches(name, GROUP_FILTERS, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise ValueError(f"group_filters: unknown {name!r}; {hint}known are {', '.join(sorted(GROUP_FILTERS))}")
-        chosen.append(GROUP_FILTERS[name])
+        chosen.append(find_function(name, GROUP_FILTERS, "group filter"))
 
     def reason(group: ScoredGroup) -> str | None:
         return next((found for check in chosen if (found := check(group)) is not None), None)

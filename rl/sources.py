@@ -16,6 +16,7 @@ from rollout.types import Message, Prompt, prompt_id
 
 Row = Mapping[str, Any]
 GENERATOR_SIZE = 2**31 - 1
+REASONING_GYM_SIZE = 100_000  # some of its generators make a list of this length at the start
 
 
 class SourceConfig(BaseModel):
@@ -36,7 +37,7 @@ class SourceConfig(BaseModel):
     split: str = "train"
     name: str | None = None
     options: dict[str, Any] = {}
-    weight: float = Field(1.0, gt=0)
+    weight: float = Field(1.0, gt=0, allow_inf_nan=False)
     task: str | None = None
     params: dict[str, Any] = {}
     system: str | None = None
@@ -80,7 +81,9 @@ class Source:
 
     def __len__(self) -> int:
         is_finite = self.config.path is not None or self.config.dataset is not None
-        return len(self._prompts) if is_finite else self.config.limit or GENERATOR_SIZE
+        if is_finite:
+            return len(self._prompts)
+        return self.config.limit or (REASONING_GYM_SIZE if self.config.reasoning_gym else GENERATOR_SIZE)
 
     def prompt(self, index: int) -> Prompt:
         epoch, position = divmod(index, len(self))
@@ -98,9 +101,10 @@ class Source:
 
     def _read_all(self) -> list[Prompt]:
         prompts = []
-        for number, row in enumerate(itertools.islice(_read(self.config), self.config.limit)):
+        for number, row in itertools.islice(_read(self.config), self.config.limit):
+            where = f"{self.config.label}, row {number}"
             try:
-                prompts.append(to_prompt(row, self.config, f"{self.config.label}, row {number}"))
+                prompts.append(to_prompt(_parse_line(row, where) if isinstance(row, str) else row, self.config, where))
             except ValueError:
                 if self.config.on_bad_row == "stop":
                     raise
@@ -110,11 +114,12 @@ class Source:
         return prompts
 
 
-def _read(config: SourceConfig) -> Iterator[Row]:
+def _read(config: SourceConfig) -> Iterator[tuple[int, Row | str]]:
+    """Row numbers from 0 with their rows; a line of JSON stays text. Blank lines are no rows, and keep their number."""
     if config.dataset is not None:
         import datasets
 
-        yield from datasets.load_dataset(config.dataset, config.name, split=config.split)
+        yield from enumerate(datasets.load_dataset(config.dataset, config.name, split=config.split))
         return
     path = Path(str(config.path))
     if not path.is_file():
@@ -122,36 +127,34 @@ def _read(config: SourceConfig) -> Iterator[Row]:
     if path.suffix == ".parquet":
         import pyarrow.parquet
 
-        for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
-            yield from batch.to_pylist()
+        batches = pyarrow.parquet.ParquetFile(path).iter_batches()
+        yield from enumerate(itertools.chain.from_iterable(batch.to_pylist() for batch in batches))
     elif path.suffix in (".jsonl", ".json"):
         with open(path, encoding="utf-8") as lines:
-            for number, line in enumerate(lines):
-                if line.strip():
-                    yield _parse_line(line, path, number)
+            yield from ((number, line) for number, line in enumerate(lines) if line.strip())
     else:
         raise ValueError(f"prompts: {path} is neither .parquet nor .jsonl")
 
 
-def _parse_line(line: str, path: Path, number: int) -> Row:
+def _parse_line(line: str, where: str) -> Row:
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise ValueError(f"prompts: {path}, row {number}: no JSON ({error})") from error
+        raise ValueError(f"prompts: {where}: no JSON ({error})") from error
     if not isinstance(row, dict):
-        raise ValueError(f"prompts: {path}, row {number}: a JSON object is wanted, got {type(row).__name__}")
+        raise ValueError(f"prompts: {where}: a JSON object is wanted, got {type(row).__name__}")
     return row
 
 
 def _generator(config: SourceConfig, seed: int) -> Callable[[int], Row]:
     if config.generator is not None:
-        function = find_function(config.generator, {}, "generator")
+        function: Callable[..., Row] = find_function(config.generator, {}, "generator")
         label = config.generator
         return lambda k: function(random.Random(derive_seed(seed, label, k)), **config.options)
     import reasoning_gym
 
     try:
-        size = config.limit or GENERATOR_SIZE
+        size = config.limit or REASONING_GYM_SIZE
         dataset = reasoning_gym.create_dataset(config.reasoning_gym, seed=seed % 2**31, size=size, **config.options)
     except ValueError as error:
         raise ValueError(f"prompts: reasoning_gym {config.reasoning_gym!r}: {error}") from error
@@ -173,22 +176,31 @@ def to_prompt(row: Row, config: SourceConfig, where: str) -> Prompt:
     if reference is None:
         raise ValueError(f"prompts: {where}: no reward_model.ground_truth, reference or answer")
     task = config.task or row.get("task") or _task_of(row.get("data_source"))
+    if not isinstance(task, str):
+        raise ValueError(f"prompts: {where}: task must be a name, got {task!r}")
+    params = row.get("params") or {}
+    if not isinstance(params, Mapping):
+        raise ValueError(f"prompts: {where}: params must be a mapping, got {params!r}")
     messages = (*_opening(config), *_messages(question, config, where))
+    try:
+        identity = prompt_id(messages, task, reference)
+    except TypeError as error:
+        raise ValueError(f"prompts: {where}: reference is not JSON ({error})") from error
     return Prompt(
-        id=prompt_id(messages, task, reference),
+        id=identity,
         messages=messages,
         task=task,
         reference=reference,
-        params={**(row.get("params") or {}), **config.params},
+        params={**params, **config.params},
         thinking=config.thinking,
     )
 
 
-def _task_of(data_source: str | None) -> str:
+def _task_of(data_source: Any) -> str:
     """verl names data sets where we name tasks; what is not a task of ours is taken for mathematics."""
     from rewards.registry import load_tasks
 
-    return data_source if data_source in load_tasks() else "math"
+    return data_source if isinstance(data_source, str) and data_source in load_tasks() else "math"
 
 
 def _opening(config: SourceConfig) -> tuple[Message, ...]:

@@ -1,6 +1,7 @@
 """Numbers of an evaluation and their errors; `scores` has one list a prompt."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,8 +15,16 @@ def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
     return 1.0 - math.prod(1 - k / j for j in range(num_samples - num_correct + 1, num_samples + 1))
 
 
+def consensus(answers: Sequence[str | None], scores: Sequence[float]) -> float:
+    """cons@k: the score of the most frequent answer, the earliest of equals; no answer (None) is no vote."""
+    votes = Counter(answer for answer in answers if answer is not None)
+    return scores[answers.index(votes.most_common(1)[0][0])] if votes else 0.0
+
+
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     """The mean over prompts and its standard error, clustered: prompts, not samples, are independent."""
+    if not values:
+        return float("nan"), float("nan")
     array = np.asarray(values, dtype=float)
     error = float(array.std(ddof=1) / math.sqrt(len(array))) if len(array) > 1 else float("nan")
     return float(array.mean()), error

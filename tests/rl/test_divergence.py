@@ -58,7 +58,7 @@ def test_k1_in_the_reward_gives_the_sequence_gradient_of_the_reverse_kl():
             exact = exact + policy.sum().exp() * (policy.sum() - frozen.sum())
             to_go = kl_to_go(policy.detach(), frozen, torch.tensor([0, 0]), torch.tensor([2]))
             score_function = score_function + policy.sum().exp().detach() * (to_go * policy).sum()
-    wanted = torch.autograd.grad(exact, parameters)
+    wanted = torch.autograd.grad(exact, parameters, retain_graph=True)
     got = torch.autograd.grad(score_function, parameters)
     for left, right in zip(got, wanted, strict=True):
         torch.testing.assert_close(left, right, atol=1e-12, rtol=1e-9)
