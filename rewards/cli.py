@@ -134,8 +134,8 @@ def _case_request(task: Task, number: int) -> RewardRequest:
     )
 
 
-async def _check_data(path: str, scorer: Scorer) -> list[str]:
-    """Rows whose own reference, boxed or plain, their verifier does not accept."""
+def _own_references(path: str) -> list[RewardRequest]:
+    """Each row of a file with its own reference as the response."""
     requests = []
     with open(path, encoding="utf-8") as lines:
         for number, line in enumerate(lines):
@@ -143,6 +143,12 @@ async def _check_data(path: str, scorer: Scorer) -> list[str]:
             text = str(row["reference"][0] if isinstance(row["reference"], list) else row["reference"])
             response = f"\\boxed{{{text.strip('$')}}}" if row["task"].startswith("math") else text
             requests.append(RewardRequest.model_validate(row | {"response": response, "id": f"row {number}"}))
+    return requests
+
+
+async def _check_data(path: str, scorer: Scorer) -> list[str]:
+    """Rows whose own reference, boxed or plain, their verifier does not accept."""
+    requests = _own_references(path)
     results = await scorer.score(requests)
     refused = [f"{path}, {r.id}: its own reference gets {r.score} ({r.reason})" for r in results if r.score != 1]
     print(f"{path}: {len(results) - len(refused)} of {len(results)} references accepted")

@@ -157,4 +157,3 @@ def _work(payload: dict[str, Any]) -> dict[str, Any]:
 
 async def _awaited(answer: Any) -> Any:
     return await answer
-

@@ -1,8 +1,10 @@
 """Groups to examples to packed micro-batches: what is learned, in the shape in which it is computed."""
 
+import functools
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Literal
 
 import torch
@@ -94,7 +96,7 @@ def _split(examples: Sequence[Example], num_updates: int) -> list[list[Example]]
     groups = [list(members) for _, members in groupby(examples, key=lambda e: e.prefix_id)]
     num_updates = min(num_updates, len(groups))
     bounds = [round(i * len(groups) / num_updates) for i in range(num_updates + 1)]
-    return [sum(groups[low:high], []) for low, high in zip(bounds, bounds[1:], strict=False)]
+    return [functools.reduce(operator.iadd, groups[low:high], []) for low, high in pairwise(bounds)]
 
 
 def _make_update(examples: Sequence[Example], config: PackingConfig, num_ranks: int, skip_flat: bool) -> Update:

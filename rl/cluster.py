@@ -4,7 +4,7 @@ import asyncio
 import os
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,11 @@ async def ray_session(config: RayConfig, num_cpus: int) -> AsyncIterator[None]:
     if not _has_gpu():
         environment |= {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     environment = {name: value for name, value in environment.items() if value or name == "CUDA_VISIBLE_DEVICES"}
-    options: dict[str, Any] = {"runtime_env": {"env_vars": environment}, "log_to_driver": False, "logging_level": "ERROR"}
+    options: dict[str, Any] = {
+        "runtime_env": {"env_vars": environment},
+        "log_to_driver": False,
+        "logging_level": "ERROR",
+    }
     if config.address is None:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         options |= {
@@ -99,23 +103,23 @@ class RayEngine:
                 raise EngineLost(f"{self.name}: vLLM's core process is gone") from error
             raise
 
-    def generate(
+    async def generate(
         self, prompt_token_ids: tuple[int, ...], params: SamplingParams, *, num_samples: int, seed: int
-    ) -> Awaitable[tuple[int, list[Completion]]]:
+    ) -> tuple[int, list[Completion]]:
         call = self.actor.generate.remote(prompt_token_ids, params, num_samples=num_samples, seed=seed)
-        return self._call(call)
+        return await self._call(call)
 
-    def progress(self) -> Awaitable[int]:
-        return self._call(self.actor.progress.remote())
+    async def progress(self) -> int:
+        return await self._call(self.actor.progress.remote())
 
-    def begin_update(self) -> Awaitable[None]:
-        return self._call(self.actor.begin_update.remote())
+    async def begin_update(self) -> None:
+        await self._call(self.actor.begin_update.remote())
 
-    def load_bucket(self, bucket: Bucket) -> Awaitable[None]:
-        return self._call(self.actor.load_bucket.remote(bucket))
+    async def load_bucket(self, bucket: Bucket) -> None:
+        await self._call(self.actor.load_bucket.remote(bucket))
 
-    def end_update(self, version: int) -> Awaitable[None]:
-        return self._call(self.actor.end_update.remote(version))
+    async def end_update(self, version: int) -> None:
+        await self._call(self.actor.end_update.remote(version))
 
     def kill(self) -> None:
         import ray
@@ -173,7 +177,7 @@ class RayLearner:
     async def weights(self) -> AsyncIterator[Bucket]:
         """The weights bucket by bucket; the next one is written while the last one is read."""
         count = (await self._all(self.group.num_buckets(), "the learner's list of weights"))[0]
-        ahead = self._write(0)
+        ahead = asyncio.ensure_future(self._write(0))
         for index in range(count):
             bucket = await ahead
             if index + 1 < count:

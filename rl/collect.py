@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from rewards.combine import soft_overlong
 from rewards.types import RewardRequest, RewardResult
@@ -12,7 +12,7 @@ from rl.seeds import derive_seed
 from rl.types import ScoredGroup, StepMetrics
 from rollout.types import Group, Prompt, SamplingParams
 
-CollectGroup = Callable[[Draw], Awaitable[ScoredGroup]]
+CollectGroup = Callable[[Draw], Coroutine[Any, Any, ScoredGroup]]
 GroupFilter = Callable[[ScoredGroup], str | None]
 
 

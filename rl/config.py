@@ -23,7 +23,6 @@ from rl.prompts import PromptsConfig
 from rollout.engine import EngineConfig
 from rollout.types import SamplingParams
 
-
 Config = TypeVar("Config", bound=BaseModel)
 
 

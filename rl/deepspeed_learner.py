@@ -45,7 +45,9 @@ class DeepSpeedRank:
             torch.set_num_threads(config.threads)
         torch.manual_seed(seed)
         self.config, self.loss_config = config, loss
-        self.device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+        self.device = (
+            torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+        )
         if not dist.is_initialized():
             deepspeed.init_distributed(dist_backend="nccl" if self.device.type == "cuda" else "gloo", verbose=False)
         self.rank, self.num_ranks = dist.get_rank(), dist.get_world_size()

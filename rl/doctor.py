@@ -73,7 +73,9 @@ def examine_config(config: GRPOConfig) -> Iterator[Finding]:
     yield Finding("engine", f"{engine:.1f} GiB each, {config.engine.num_engines} engines")
     total = learner * config.learner.num_ranks + engine * config.engine.num_engines
     free = psutil.virtual_memory().available / GIB
-    lacking = f"only {free:.1f} GiB are free: more ranks with zero_stage 3, a smaller model or cache" if total > free else ""
+    lacking = (
+        f"only {free:.1f} GiB are free: more ranks with zero_stage 3, a smaller model or cache" if total > free else ""
+    )
     yield Finding("together", f"{total:.1f} GiB on one machine without GPUs", lacking)
 
 

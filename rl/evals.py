@@ -149,11 +149,13 @@ class Evals:
         for config in configs:
             with self.log.timer("eval"):
                 self.log.stage(f"evaluating {config.suite}")
-                metrics |= await (self._run_suite(config, step) if config.hook is None else self._run_hook(config, step))
+                metrics |= await (
+                    self._run_suite(config, step) if config.hook is None else self._run_hook(config, step)
+                )
         return metrics
 
     async def _run_hook(self, config: EvalConfig, step: int) -> StepMetrics:
-        answer = find_function(str(config.hook), {}, "eval hook")(self.sampler, self.scorer, step)
+        answer: Any = find_function(str(config.hook), {}, "eval hook")(self.sampler, self.scorer, step)
         return await answer if inspect.isawaitable(answer) else answer
 
     async def _run_suite(self, config: EvalConfig, step: int) -> StepMetrics:

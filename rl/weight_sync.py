@@ -37,9 +37,7 @@ async def _transfer(learner: Learner, engines: list[EngineHandle], version: int)
     return [engine for engine in engines if engine not in alive]
 
 
-async def _on_each(
-    engines: list[EngineHandle], calls: Iterable[Awaitable[Answer]], what: str
-) -> list[EngineHandle]:
+async def _on_each(engines: list[EngineHandle], calls: Iterable[Awaitable[Answer]], what: str) -> list[EngineHandle]:
     """The engines whose call came through. Any other error than a lost engine is ours and ends the run."""
 
     async def limited(engine: EngineHandle, call: Awaitable[Answer]) -> bool:

@@ -162,9 +162,7 @@ class Engine:
         """Load one bucket (see `rollout/weight_receiver.py`)."""
         from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
 
-        if not os.path.exists(bucket["path"]):
-            raise FileNotFoundError(f"weight bucket {bucket['path']} is not on this host: engine and learner rank 0 "
-                                    "must share one for the host-memory backend")
+        _check_on_this_host(bucket["path"])
         await self._llm.update_weights(WeightTransferUpdateRequest(update_info=bucket))
 
     async def end_update(self, version: int) -> None:
@@ -180,6 +178,14 @@ class Engine:
     async def stop(self) -> None:
         if self._llm is not None:
             self._llm.shutdown()
+
+
+def _check_on_this_host(path: str) -> None:
+    if not os.path.exists(path):
+        raise FileNotFoundError(
+            f"weight bucket {path} is not on this host: for the host-memory backend an engine and learner rank 0 "
+            "must share a host"
+        )
 
 
 def _init_request() -> Any:

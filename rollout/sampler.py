@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -157,10 +157,8 @@ class Sampler:
         clock = asyncio.get_running_loop().time
         last_count, last_change = -1, clock()
         while True:
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(seat.lost.wait(), WATCH_EVERY_S)
-            except TimeoutError:
-                pass
             if not seat.lost.is_set():
                 try:
                     count = await asyncio.wait_for(seat.engine.progress(), self.config.stall_timeout_s)

@@ -41,9 +41,8 @@ def _lenient(text: str) -> str | None:
         text = phrases[-1]["answer"].strip()
         if not (text and re.search(r"[a-z]{3,}", text)):
             return text or None
-    elif closing := _CLOSING.search(text):
-        if re.search(r"\d|\\", closing["answer"]):
-            return closing["answer"].strip()
+    elif (closing := _CLOSING.search(text)) and re.search(r"\d|\\", closing["answer"]):
+        return closing["answer"].strip()
     numbers = _LAST_NUMBER.findall(text)
     return numbers[-1].rstrip(",") if numbers else None
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from rl.advantages import make_advantage
 from rl.batch import make_examples, pack
-from rl.checkpoint import Checkpointer
+from rl.checkpoint import Checkpointer, Stateful
 from rl.cluster import RayLearner, RayScorer, open_learner, open_sampler, open_scorer, ray_session
 from rl.collect import Collector, make_collect_group
 from rl.config import GRPOConfig
@@ -63,7 +63,7 @@ async def train(config: GRPOConfig, log: RunLog, checkpoints: Path) -> None:
             seed=config.seed,
             overlong_cache_tokens=config.overlong_cache_tokens,
         )
-        parts = {"prompts": prompts, "evals": evals}
+        parts: dict[str, Stateful] = {"prompts": prompts, "evals": evals}
         checkpointer = Checkpointer(
             config.checkpoint, checkpoints, learner=learner, parts=parts, num_steps=config.num_steps
         )

@@ -149,9 +149,12 @@ def _analytic(name: str, config: LossConfig, given: LossInputs) -> torch.Tensor:
     sequence, lengths, advantage = given.sequence_N, given.length_S, given.advantages_N
     weight = token_weights(config.aggregation, sequence, lengths, COUNTS, config.max_length)
     if config.correction.mode == "decoupled":
-        weight = weight * correction_weights(
-            given.start_logprobs_N, given.sampler_logprobs_N, sequence, lengths, config.correction
-        )[0]
+        weight = (
+            weight
+            * correction_weights(
+                given.start_logprobs_N, given.sampler_logprobs_N, sequence, lengths, config.correction
+            )[0]
+        )
     if name == "cispo":
         return -weight * advantage * log_ratio.exp().clamp(1 - config.clip_low, 1 + config.clip_high)
     ratio = torch.stack([log_ratio[sequence == s].mean() for s in range(len(lengths))]).exp()[sequence]
