@@ -20,7 +20,8 @@ class PackingConfig(BaseModel):
     """How examples share rows. Token counts are computed tokens, padding included.
 
     `share_prefix`: a group's prompt is computed once for all its responses: always, never, or where it pays.
-    `tokens_per_row` packs several such units into one row up to that length; 0 leaves one unit a row.
+    `tokens_per_row` packs several such units into one row up to that length or the micro-batch's budget; 0 leaves
+    one unit a row.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -102,7 +103,7 @@ def _split(examples: Sequence[Example], num_updates: int) -> list[list[Example]]
 def _make_update(examples: Sequence[Example], config: PackingConfig, num_ranks: int, skip_flat: bool) -> Update:
     counts = UpdateCounts(num_tokens=sum(e.num_trainable for e in examples), num_sequences=len(examples))
     live = [e for e in examples if e.has_signal and e.num_trainable] if skip_flat else list(examples)
-    rows = make_rows(make_units(live, config), config.tokens_per_row)
+    rows = make_rows(make_units(live, config), min(config.tokens_per_row, config.tokens_per_micro_batch))
     ranks = [_cut(share, config.tokens_per_micro_batch) for share in _balance(rows, num_ranks)]
     num_micro = max(1, max(len(rank) for rank in ranks))
     spare = [(Unit((min(examples, key=lambda e: len(e.token_ids)),)),)]  # computed for nothing, to keep step

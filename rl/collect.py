@@ -36,9 +36,10 @@ class Collector:
     """Keeps groups in the making and hands them out in the order in which their prompts were drawn.
 
     A group holds one of `(max_staleness + 1) * groups_per_step` slots from the draw of its prompt until
-    `release`, which is called after new weights are published. Every `take` settles at least `groups_per_step`
-    groups from the head of the line, so a group drawn under version v is learned at step v + 1 + max_staleness
-    at the latest.
+    `release`, which is called after new weights are published. A prompt is drawn only when what stands before it
+    is sure to be settled in time: this step still settles a known number of groups, and each of the next
+    `max_staleness` steps at least `groups_per_step`. So a group drawn under version v is learned at step
+    v + 1 + max_staleness at the latest, whatever is rejected.
     """
 
     def __init__(
@@ -54,7 +55,8 @@ class Collector:
     ) -> None:
         assert max_draws_per_step >= groups_per_step, "a step draws at least the groups it trains on"
         self.prompts, self.collect_group = prompts, collect_group
-        self.num_slots = (max_staleness + 1) * groups_per_step
+        self.groups_per_step = groups_per_step
+        self.num_ahead = max_staleness * groups_per_step  # what the steps after this one are sure to settle
         self.max_draws_per_step, self.timeout_s, self.progress = max_draws_per_step, timeout_s, progress
         self._line: OrderedDict[int, tuple[Draw, asyncio.Task[ScoredGroup]]] = OrderedDict()
         self._num_learning = 0  # taken, not yet released
@@ -68,11 +70,9 @@ class Collector:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _fill(self, limit: int | None = None) -> None:
-        """Draw prompts into all free slots (and no more than `limit` in the line)."""
-        room = self.num_slots - self._num_learning
-        target = room if limit is None else min(room, limit)
-        while len(self._line) < target:
+    def _fill(self, num_settled: int) -> None:
+        """Draw prompts until the line holds what the current step (`num_settled`) and those ahead will settle."""
+        while len(self._line) < self.num_ahead + num_settled:
             draw = self.prompts.draw()
             self._line[draw.index] = (draw, asyncio.create_task(self.collect_group(draw)))
 
@@ -84,8 +84,8 @@ class Collector:
         """
         taken: list[ScoredGroup] = []
         dropped: dict[str, int] = {}
-        while len(taken) < count and len(taken) + sum(dropped.values()) < self.max_draws_per_step:
-            self._fill()
+        while len(taken) < count and (left := self.max_draws_per_step - len(taken) - sum(dropped.values())) > 0:
+            self._fill(min(count - len(taken), left))
             group = await self._head()
             reason = keep(group)
             if reason is None:
@@ -101,7 +101,7 @@ class Collector:
                 f"no group to learn from after {self.max_draws_per_step} draws ({reasons}): the task is too hard or "
                 "too easy for the model, or its reward fails; see the samples, group_filters and max_draws_per_step"
             )
-        self._fill()  # sampling goes on while the learner works, as far as the bound allows
+        self._fill(0)  # sampling goes on while the learner works, as far as the bound allows
         metrics = {f"group/rejected/{reason}": float(times) for reason, times in dropped.items()}
         return taken, metrics | {"group/rejected": float(sum(dropped.values())), "group/kept": float(len(taken))}
 
@@ -120,7 +120,7 @@ class Collector:
         """The weights learned from `count` groups are published: their slots are free again."""
         assert count <= self._num_learning, "released more groups than were taken"
         self._num_learning -= count
-        self._fill()
+        self._fill(self.groups_per_step)
 
 
 def make_collect_group(

@@ -3,9 +3,9 @@
 import math
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rl.types import StepMetrics, TrainBatch
 
@@ -21,6 +21,14 @@ class ScheduleConfig(BaseModel):
     warmup_updates: int = Field(0, ge=0)
     total_updates: int | None = Field(None, gt=0)
     final_share: float = Field(0.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _check_span(self) -> Self:
+        if self.name != "constant" and self.total_updates is None:
+            raise ValueError(f"schedule {self.name} needs total_updates: num_steps x updates_per_step for a whole run")
+        if self.name != "constant" and self.total_updates <= self.warmup_updates:
+            raise ValueError(f"total_updates {self.total_updates} must be above warmup_updates {self.warmup_updates}")
+        return self
 
 
 class OptimizerConfig(BaseModel):
@@ -80,7 +88,6 @@ def scheduled_lr(config: OptimizerConfig, update: int) -> float:
     if schedule.name == "constant":
         return config.lr
     assert schedule.total_updates is not None, "checked when the config was read"
-    span = max(1, schedule.total_updates - schedule.warmup_updates)
-    done = min(1.0, (update - schedule.warmup_updates) / span)
+    done = min(1.0, (update - schedule.warmup_updates) / (schedule.total_updates - schedule.warmup_updates))
     falling = 1 - done if schedule.name == "linear" else 0.5 * (1 + math.cos(math.pi * done))
     return config.lr * (schedule.final_share + (1 - schedule.final_share) * falling)

@@ -126,6 +126,13 @@ class RunLog:
         for sink in self._sinks:
             sink(step, row)
 
+    def write_first(self, step: int, metrics: StepMetrics) -> None:
+        """The row `step: 0` before training; a resumed run has it already, and its clock starts here."""
+        if step == 0:
+            self.write(step, metrics)
+        self._seconds.clear()
+        self._last_write = time.perf_counter()
+
     def _wall_clock(self, metrics: StepMetrics) -> StepMetrics:
         now = time.perf_counter()
         step_s, self._last_write = now - self._last_write, now

@@ -76,7 +76,7 @@ class LossConfig(BaseModel):
     def _fill_defaults(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        return DEFAULTS.get(values.get("name", "grpo"), DEFAULTS["grpo"]) | values
+        return DEFAULTS.get(str(values.get("name", "grpo")), DEFAULTS["grpo"]) | values
 
     @field_validator("name")
     @classmethod

@@ -1,7 +1,9 @@
 """Extension points by name: a dict of known functions, or a reference to a function outside the tree."""
 
+import hashlib
 import importlib
 import importlib.util
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,9 +49,16 @@ def _import(source: str, what: str) -> Any:
 def _load_file(path: Path, what: str) -> Any:
     if not path.is_file():
         raise ValueError(f"{what}: no file {path}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    digest = hashlib.blake2b(str(path.resolve()).encode(), digest_size=4).hexdigest()
+    name = f"{path.stem}_{digest}"  # a plug-in called random.py must not become `random`
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None, f"{path} ends in .py"
     assert spec.loader is not None, f"{path} ends in .py"
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[name] = module  # dataclasses look their own module up while it is being executed
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module

@@ -82,12 +82,23 @@ class LogProbHead(nn.Linear):
         return ChunkedLogProbs.apply(hidden_NH, self.weight, target_N, self.temperature, self.chunk)
 
 
+def _check_architecture(config: Any) -> None:
+    """ValueError for a model that a 4D mask or a bare output head would compute wrongly, without an error."""
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if layers != {"full_attention"} or ("layer_types" not in config and getattr(config, "sliding_window", None)):
+        raise ValueError("model: packed rows need full attention in every layer, this one has windows or other kinds")
+    for name in ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier"):
+        if getattr(config, name, None) not in (None, 1):
+            raise ValueError(f"model: it changes its logits by {name}, which the learner's output head does not")
+
+
 class Policy(nn.Module):
     """A causal language model of transformers with a `LogProbHead`."""
 
     def __init__(self, model: nn.Module, *, temperature: float = 1.0, chunk: int = 512) -> None:
         super().__init__()
         self.model: Any = model
+        _check_architecture(model.config)
         head = self.model.lm_head
         if type(head) is not nn.Linear or head.bias is not None:
             raise ValueError(f"model: {type(model).__name__} has an output head that the learner cannot chunk")
@@ -117,11 +128,15 @@ class Policy(nn.Module):
 def load_policy(
     folder: str, *, dtype: torch.dtype, temperature: float = 1.0, chunk: int = 512, gradient_checkpointing: bool = False
 ) -> Policy:
-    """The model of a folder or hub id as a `Policy`, in training mode without dropout surprises."""
+    """The model of a folder or hub id as a `Policy`, without dropout: the sampler has none either."""
     from transformers import AutoModelForCausalLM
 
     # sdpa takes the boolean mask as it is; eager would add it to the scores, silently wrong.
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
     if gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        for module in model.modules():
+            # A layer in evaluation mode keeps all activations, without a word; what is inside it has the dropout.
+            if getattr(module, "gradient_checkpointing", False):
+                module.training = True
     return Policy(model, temperature=temperature, chunk=chunk)

@@ -83,7 +83,7 @@ async def train(config: GRPOConfig, log: RunLog, checkpoints: Path) -> None:
                 progress=log.progress("collecting"),
             ) as collector,
         ):
-            log.write(step, await evals.run_if_first(step))
+            log.write_first(step, await evals.run_if_first(step))
             while step < config.num_steps and not checkpointer.stopping:
                 step += 1
                 with log.timer("collect"):
