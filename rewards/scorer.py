@@ -51,6 +51,14 @@ class Scorer:
         self._pool: ProcessPool | None = None
 
     async def __aenter__(self) -> "Scorer":
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start the workers; answers when the first one can judge."""
         plugins = tuple(self.config.plugins)
         self._pool = ProcessPool(
             max_workers=self.config.num_workers,
@@ -60,10 +68,10 @@ class Scorer:
             context=multiprocessing.get_context("spawn"),
         )
         await asyncio.wrap_future(self._pool.schedule(_ready, timeout=START_LIMIT_S))
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
-        assert self._pool is not None, "entered before it is left"
+    async def stop(self) -> None:
+        """End the workers, and what they are at."""
+        assert self._pool is not None, "started before it is stopped"
         self._pool.stop()
         await asyncio.to_thread(self._pool.join, STOP_LIMIT_S)
         self._pool = None

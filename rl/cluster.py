@@ -5,13 +5,13 @@ import os
 import tempfile
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rewards.scorer import ScorerConfig
+from rewards.scorer import Scorer, ScorerConfig
 from rewards.types import RewardRequest, RewardResult
 from rl.learner import Bucket, LearnerConfig
 from rl.losses import LossConfig
@@ -282,31 +282,12 @@ class RayScorer:
         return await _answer(self.actor.score.remote(requests), self.timeout_s, "the reward scorer")
 
 
-class ScorerActor:
-    """`rewards.scorer.Scorer` with the life of its actor."""
-
-    def __init__(self, config: ScorerConfig) -> None:
-        self.config = config
-        self.stack = AsyncExitStack()
-
-    async def start(self) -> None:
-        from rewards.scorer import Scorer
-
-        self.scorer = await self.stack.enter_async_context(Scorer(self.config))
-
-    async def score(self, requests: list[RewardRequest]) -> list[RewardResult]:
-        return await self.scorer.score(requests)
-
-    async def stop(self) -> None:
-        await self.stack.aclose()
-
-
 @asynccontextmanager
 async def open_scorer(config: ScorerConfig) -> AsyncIterator[RayScorer]:
     """The scorer's actor with its workers."""
     import ray
 
-    actor_class: Any = ray.remote(ScorerActor)
+    actor_class: Any = ray.remote(Scorer)
     actor = actor_class.options(num_cpus=0, max_concurrency=1000).remote(config)
     await _answer(actor.start.remote(), 120, "start of the reward scorer")
     try:

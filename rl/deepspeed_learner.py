@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from rl.losses import LossConfig, LossInputs, make_policy_loss, metric_values
 from rl.policy import Policy, load_policy
 from rl.types import MicroBatch, StepMetrics, TrainBatch, UpdateCounts
 
+STATE = ("num_updates", "entropy_coefficient", "measured_entropy")
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
@@ -187,11 +188,6 @@ class DeepSpeedRank:
         with torch.no_grad():
             return self.frozen(*_model_inputs(micro))[0]
 
-    def score(self, micro_batches: list[MicroBatch]) -> list[tuple[Tensor, Tensor]]:
-        """Log-probs and entropies [N] of each micro-batch under the current weights."""
-        with torch.no_grad():
-            return [tuple(t.cpu() for t in self.engine(*_model_inputs(m.to(self.device)))) for m in micro_batches]
-
     def _set_lr(self) -> float:
         rate = scheduled_lr(self.config.optimizer, self.num_updates)
         for group in self.optimizer.param_groups:
@@ -260,11 +256,7 @@ class DeepSpeedRank:
 
     def save(self, folder: str) -> None:
         """Optimizer and sharded state for an exact resume, and the weights as a Hugging Face folder `model/`."""
-        state = {
-            "num_updates": self.num_updates,
-            "entropy_coefficient": self.entropy_coefficient,
-            "measured_entropy": self.measured_entropy,
-        }
+        state = {name: getattr(self, name) for name in STATE}
         self.engine.save_checkpoint(folder, tag="learner", client_state=state, save_latest=False)
         self._save_model(Path(folder) / "model")
         dist.barrier()
@@ -299,13 +291,8 @@ class DeepSpeedRank:
         path, state = self.engine.load_checkpoint(folder, tag="learner")
         if path is None:
             raise ValueError(f"resume: {folder} holds no learner checkpoint")
-        self.num_updates = state["num_updates"]
-        self.entropy_coefficient = state["entropy_coefficient"]
-        self.measured_entropy = state["measured_entropy"]
-
-    def parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
-        for bucket in self._parameter_buckets():
-            yield from bucket
+        for name in STATE:
+            setattr(self, name, state[name])
 
 
 def _model_inputs(micro: MicroBatch) -> tuple[Tensor, ...]:

@@ -26,7 +26,7 @@ class ScheduleConfig(BaseModel):
     def _check_span(self) -> Self:
         if self.name != "constant" and self.total_updates is None:
             raise ValueError(f"schedule {self.name} needs total_updates: num_steps x updates_per_step for a whole run")
-        if self.name != "constant" and self.total_updates <= self.warmup_updates:
+        if self.total_updates is not None and self.total_updates <= self.warmup_updates:
             raise ValueError(f"total_updates {self.total_updates} must be above warmup_updates {self.warmup_updates}")
         return self
 

@@ -19,9 +19,7 @@ class Counter:
 
 def checkpointer(folder, learner=None, part=None, **config) -> Checkpointer:
     parts = {"part": part or Counter()}
-    return Checkpointer(
-        CheckpointConfig(**config), folder, learner=learner or FakeLearner(), parts=parts, num_steps=10
-    )
+    return Checkpointer(CheckpointConfig(**config), folder, learner=learner or FakeLearner(), parts=parts, num_steps=10)
 
 
 async def test_what_is_saved_comes_back(tmp_path):

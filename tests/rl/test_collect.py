@@ -119,7 +119,9 @@ async def test_a_group_that_never_comes_is_named():
     async with collector(FakeStream(), never, timeout_s=0.05) as line:
         with pytest.raises(TimeoutError, match=r"prompt p0 \(draw 0\) had no scored group"):
             await line.take(4, lambda group: None)
-    assert not [task for task in asyncio.all_tasks() if "<locals>.never" in repr(task)], "no task outlives the collector"
+    assert not [task for task in asyncio.all_tasks() if "<locals>.never" in repr(task)], (
+        "no task outlives the collector"
+    )
 
 
 async def test_an_error_of_ours_surfaces():
