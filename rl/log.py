@@ -181,7 +181,8 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl; a last line cut off by a crash is left out."""
     path = folder / "metrics.jsonl"
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    for line in filter(None, text.split("\n")):  # splitlines would cut at characters that JSON leaves in a string
         try:
             rows.append(json.loads(line))
         except ValueError:

@@ -221,7 +221,7 @@ def metric_values(sums: Mapping[str, float], num_updates: int = 1) -> StepMetric
     values["loss/policy"] = sums["loss/policy"] / num_updates
     square = values.pop("correction/weight_square_mean", 0.0)
     if "correction/weight_mean" in values:
-        values["correction/ess"] = values["correction/weight_mean"] ** 2 / square if square > 0 else 0.0
+        values["correction/ess"] = values["correction/weight_mean"] ** 2 / square if square != 0 else 0.0
     return values
 
 

@@ -1,5 +1,6 @@
 """Live progress for people: a panel on a terminal, plain lines anywhere else."""
 
+import math
 import sys
 import time
 from statistics import median
@@ -18,13 +19,12 @@ PLAIN_LINE_EVERY_S = 10.0
 
 
 def sparkline(values: list[float], width: int = 48) -> str:
-    """The last `width` values as block characters between their least and greatest."""
+    """The last `width` values as block characters between their least and greatest; a gap where one is not finite."""
     shown = values[-width:]
-    if not shown:
-        return ""
-    low, high = min(shown), max(shown)
+    finite = [value for value in shown if math.isfinite(value)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
     scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0.0
-    return "".join(BLOCKS[round((value - low) * scale)] for value in shown)
+    return "".join(BLOCKS[round((value - low) * scale)] if math.isfinite(value) else " " for value in shown)
 
 
 def duration(seconds: float) -> str:
@@ -60,7 +60,7 @@ class Progress:
             self._live.stop()
 
     def message(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False)
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def stage(self, text: str) -> None:
         self._stage, self._stage_start = text, time.monotonic()
@@ -110,11 +110,11 @@ class Progress:
     def _render(self) -> Panel:
         now = time.monotonic()
         table = Table.grid(padding=(0, 2))
-        table.add_row("stage", f"{self._stage} ({now - self._stage_start:.0f} s)")
+        table.add_row("stage", Text(f"{self._stage} ({now - self._stage_start:.0f} s)"))  # brackets are no markup
         left = f", {self._time_left()} left" if self._step_times else ""
         table.add_row("step", f"{self._step}/{self.num_steps}, {duration(now - self._start)}{left}")
         if self._rewards:
             table.add_row("reward", f"{self._rewards[-1]:.3f}  {sparkline(self._rewards)}")
         for name, values in self._evals.items():
-            table.add_row(name.removeprefix("eval/"), " → ".join(f"{value:.3f}" for value in values[-4:]))
+            table.add_row(Text(name.removeprefix("eval/")), " → ".join(f"{value:.3f}" for value in values[-4:]))
         return Panel(Group(table, Text(self._line() if self._row else "", style="dim")), title="sharpen", width=100)

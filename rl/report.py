@@ -38,7 +38,7 @@ def build_report(run_dir: Path) -> Path:
     rows = read_metrics(run_dir)
     if not rows:
         raise ValueError(f"{run_dir} has no metrics.jsonl with a row in it: nothing to report")
-    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    lines = (run_dir / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").rstrip("\n").split("\n")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -185,7 +185,7 @@ def read_groups(run_dir: Path, max_bytes: int = MAX_SAMPLE_BYTES) -> tuple[list[
         chosen.add(item)
     groups = []
     for step, origin, path in (item for item in files if item in chosen):
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in filter(None, path.read_text(encoding="utf-8").split("\n")):
             groups.append({"step": step, "origin": origin, **json.loads(line)})
     return groups, len(files) - len(chosen)
 

@@ -47,3 +47,49 @@ def test_flat_means_equal_up_to_rounding():
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(ValidationError, match="known are batch_std, dr_grpo, grpo, rloo"):
         AdvantageConfig(name="gpro")
+
+
+@pytest.mark.parametrize("name", ["grpo", "dr_grpo", "rloo", "batch_std"])
+def test_order_of_groups_and_samples_changes_nothing_to_the_bit(name):
+    groups = [[0.1, 0.7, 0.3, 1.0], [1.0, 0.0, 0.0], [0.25, None, 0.9]]
+    compute = make_advantage(name)
+    straight = compute(groups)
+    backwards = compute([group[::-1] for group in reversed(groups)])
+    assert [values[::-1] for values in reversed(backwards)] == straight
+    assert all(sum(values) == pytest.approx(0, abs=1e-12) for values in straight)
+
+
+def test_grpo_has_unit_deviation_whatever_the_scale_and_dr_grpo_keeps_it():
+    small, large = make_advantage("grpo")([[0.0, 0.01, 0.02], [0.0, 100.0, 200.0]])
+    assert small == pytest.approx([-0.9999, 0.0, 0.9999], abs=1e-6)
+    assert large == pytest.approx([-1.0, 0.0, 1.0], abs=1e-6)
+    assert make_advantage("dr_grpo")([[0.0, 100.0, 200.0]]) == [[-100.0, 0.0, 100.0]]
+
+
+def test_batch_std_leaves_out_lone_scores():
+    alone = make_advantage("batch_std")([[1.0, 0.0], [1.0, 0.5], [9.0, None]])
+    assert alone == [*make_advantage("batch_std")([[1.0, 0.0], [1.0, 0.5]]), [0.0, 0.0]]
+
+
+@pytest.mark.parametrize("name", ["grpo", "dr_grpo", "rloo", "batch_std"])
+def test_no_groups_have_no_advantages(name):
+    assert make_advantage(name)([]) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        ("[[1.0 for s in group] for group in scores]", "gave an unscored sample"),
+        ("[[float('nan') for s in group] for group in scores]", "gave nan"),
+    ],
+)
+def test_what_a_plug_in_gives_is_checked(tmp_path, body, complaint):
+    path = tmp_path / "mine.py"
+    path.write_text(f"def signal(scores):\n    return {body}\n")
+    with pytest.raises(AssertionError, match=complaint):
+        make_advantage(f"{path}:signal")([[1.0, None]])
+
+
+def test_a_score_that_is_not_a_number_stops_here():
+    with pytest.raises(AssertionError, match="finite or None"):
+        make_advantage("grpo")([[float("nan"), 1.0]])
