@@ -16,6 +16,7 @@ from rl.batch import PackingConfig
 from rl.checkpoint import CheckpointConfig
 from rl.cluster import RayConfig
 from rl.evals import EvalConfig
+from rl.filters import build_group_filter
 from rl.learner import LearnerConfig
 from rl.log import LogConfig
 from rl.losses import LossConfig
@@ -58,6 +59,7 @@ class GRPOConfig(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        build_group_filter(self.group_filters)
         if self.sampling.top_p < 1 or self.sampling.top_k != -1:
             raise ValueError(
                 "sampling.top_p and sampling.top_k must be off (1 and -1) in training: the learner's log-probs are "

@@ -42,8 +42,8 @@ class DeepSpeedRank:
         import deepspeed
 
         os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
-        if config.threads:
-            torch.set_num_threads(config.threads)
+        # Ray leaves an actor one thread; the ranks of a host share its cores, which the engine leaves them in turn.
+        torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // config.num_ranks))
         torch.manual_seed(seed)
         self.config, self.loss_config = config, loss
         self.device = (

@@ -173,7 +173,12 @@ class Evals:
             show(num_done, len(prompts))
             return group, scores
 
-        results = await asyncio.gather(*(one(prompt) for prompt in prompts))
+        tasks = [asyncio.create_task(one(prompt)) for prompt in prompts]
+        try:
+            results = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:  # the first failure ends the others
+                task.cancel()
         self.log.write_eval_rows(config.suite, step, [_row(group, scores) for group, scores in results])
         metrics = _response_metrics(config.suite, [group for group, _ in results])
         for number, extract in enumerate(config.extracts):

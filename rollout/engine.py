@@ -10,7 +10,10 @@ from rollout.types import FinishReason, SamplingParams
 
 
 class EngineConfig(BaseModel):
-    """How the model is served. `cores` are CPU cores in vLLM's notation ("0-1"); GPUs ignore it."""
+    """How the model is served. `cores` are CPU cores in vLLM's notation ("0-1"), by default all; GPUs ignore it.
+
+    An engine whose requests make no progress for `stall_timeout_s` is taken for stuck and replaced.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -59,8 +62,9 @@ class Engine:
         on_cpu = self._on_cpu()
         if on_cpu:
             os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(self.config.kv_cache_gib)
-            if self.config.cores:
-                os.environ["VLLM_CPU_OMP_THREADS_BIND"] = self.config.cores
+            if self.config.cores or self.config.tensor_parallel_size == 1:
+                # Left to itself vLLM used one core of two.
+                os.environ["VLLM_CPU_OMP_THREADS_BIND"] = self.config.cores or f"0-{(os.cpu_count() or 1) - 1}"
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         from vllm import AsyncEngineArgs

@@ -27,6 +27,7 @@ def test_the_shipped_configs_load_and_are_found_from_anywhere(tmp_path, monkeypa
         ("overlong_cache_tokens=99", r"overlong_cache_tokens must be below sampling\.max_tokens"),
         ("loss.name=gpro", "unknown policy loss 'gpro': known are cispo, grpo, gspo"),
         ("nonsense", r"override 'nonsense' is not of the form key\.path=value"),
+        ("group_filters=[zero_varience]", "group_filters: unknown 'zero_varience'; did you mean 'zero_variance'"),
         ("recipe=grop", "recipe: unknown 'grop'; known are grpo"),
     ],
 )
