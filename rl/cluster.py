@@ -196,9 +196,12 @@ class RayLearner:
 
     def close(self) -> None:
         import ray
+        from ray.util import remove_placement_group
 
         for worker in self.group.workers:
             ray.kill(worker)
+        for placement in self.group.resource_pool.pgs or []:  # else their CPUs stay taken
+            remove_placement_group(placement)
         for path in self._buckets:
             Path(path).unlink(missing_ok=True)
 

@@ -1,5 +1,6 @@
 """The run folder and everything that is written into it while a run goes on."""
 
+import itertools
 import json
 import logging
 import math
@@ -21,6 +22,7 @@ from rl.types import ScoredGroup, StepMetrics
 
 Sink = Callable[[int, StepMetrics], None]
 TRACKERS = ("wandb", "mlflow", "swanlab")
+PACKAGES = ("rl", "rollout", "rewards")
 WALL_CLOCK = ("time/", "throughput/", "memory/")
 
 
@@ -48,11 +50,17 @@ class LogConfig(BaseModel):
 def new_run_folder(config: LogConfig, recipe: str) -> Path:
     """A folder that is not there yet. Raises ValueError where a run of that name exists."""
     name = config.name or f"{recipe}-{datetime.now():%Y%m%d-%H%M%S}"
-    folder = Path(config.dir) / name
-    if folder.exists():
-        raise ValueError(f"log.name: {folder} exists; choose another name, or go on in it with --resume {folder}")
-    folder.mkdir(parents=True)
-    return folder
+    for number in itertools.count(1):
+        folder = Path(config.dir) / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            if config.name:
+                raise ValueError(
+                    f"log.name: {folder} exists; choose another name, or go on in it with --resume {folder}"
+                ) from None
+    raise AssertionError("numbers do not end")
 
 
 class RunLog:
@@ -68,29 +76,26 @@ class RunLog:
         self._stack = ExitStack()
 
     def __enter__(self) -> "RunLog":
-        (self.folder / "samples").mkdir(parents=True, exist_ok=True)
-        self._stack.enter_context(self._progress)
-        handler = logging.FileHandler(self.folder / "log.txt")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-        self._logger = logging.getLogger(f"sharpen.{self.folder.name}")
-        self._logger.setLevel(logging.INFO)
-        self._logger.propagate = False
-        self._logger.addHandler(handler)
-        self._stack.callback(self._logger.removeHandler, handler)
-        self._stack.callback(handler.close)
+        with ExitStack() as stack:  # a sink that does not open leaves nothing open behind it
+            (self.folder / "samples").mkdir(parents=True, exist_ok=True)
+            stack.enter_context(self._progress)
+            handler = logging.FileHandler(self.folder / "log.txt", encoding="utf-8", errors="backslashreplace")
+            handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+            stack.callback(handler.close)
+            self._logger = logging.getLogger(f"sharpen.{self.folder.name}")
+            self._logger.setLevel(logging.INFO)
+            self._logger.propagate = False
+            for logger in (self._logger, *map(logging.getLogger, PACKAGES)):
+                logger.addHandler(handler)
+                stack.callback(logger.removeHandler, handler)
+            self._sinks = [_open_sink(name, self.folder, stack) for name in self.config.sinks]
+            self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *exception: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if kind is not None and error is not None:
+            self._logger.error("the run stopped", exc_info=(kind, error, trace))
         self._stack.close()
-
-    def _open_sinks(self, step: int) -> None:
-        for name in self.config.sinks:
-            if name == "tensorboard":
-                self._sinks.append(_tensorboard(self.folder, step, self._stack))
-            elif name in TRACKERS:
-                self._sinks.append(_tracker(name, self.folder, self._stack))
-            else:
-                self._sinks.append(find_function(name, {}, "log sink"))
 
     def message(self, text: str) -> None:
         """A line for people: console and log.txt."""
@@ -118,8 +123,6 @@ class RunLog:
 
     def write(self, step: int, metrics: StepMetrics) -> None:
         """One row: metrics.jsonl, console, sinks. Raises OSError naming the file when it cannot be written."""
-        if not self._sinks:
-            self._open_sinks(step)
         row = metrics | self._wall_clock(metrics)
         _append(self.folder / "metrics.jsonl", [{"step": step} | {k: _finite(row[k]) for k in sorted(row)}])
         self._progress.step(step, row)
@@ -158,7 +161,7 @@ class RunLog:
 
     def write_eval_rows(self, name: str, step: int, rows: Sequence[dict[str, Any]]) -> None:
         """All responses of an evaluation."""
-        path = self.folder / "evals" / f"{name}-step-{step}.jsonl"
+        path = self.folder / "evals" / f"{name.replace('/', '-')}-step-{step}.jsonl"
         path.parent.mkdir(exist_ok=True)
         path.unlink(missing_ok=True)
         _append(path, rows)
@@ -199,9 +202,18 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
+def _plain(value: Any) -> Any:
+    """The value with null for NaN and infinities, which are no JSON; a plug-in's components may hold them."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _append(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Rows as JSON lines, on disk when this returns."""
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    text = "".join(json.dumps(_plain(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     try:
         with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
@@ -237,21 +249,37 @@ def _sample_row(scored: ScoredGroup, advantages: Sequence[float]) -> dict[str, A
     }
 
 
-def _tensorboard(folder: Path, step: int, stack: ExitStack) -> Sink:
-    from torch.utils.tensorboard import SummaryWriter
+def _open_sink(name: str, folder: Path, stack: ExitStack) -> Sink:
+    if name == "tensorboard":
+        return _tensorboard(folder, stack)
+    return _tracker(name, folder, stack) if name in TRACKERS else find_function(name, {}, "log sink")
 
-    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
-    stack.callback(writer.close)
+
+def _tensorboard(folder: Path, stack: ExitStack) -> Sink:
+    writer: Any = None
 
     def write(step: int, metrics: StepMetrics) -> None:
+        nonlocal writer
+        if writer is None:  # only the first row tells where a resumed run goes on
+            from torch.utils.tensorboard import SummaryWriter
+
+            writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
         for name, value in metrics.items():
             writer.add_scalar(name, value, step)
 
+    stack.callback(lambda: writer and writer.close())
     return write
 
 
 def _tracker(name: str, folder: Path, stack: ExitStack) -> Sink:
+    """A tracker by way of verl. Raises ValueError naming the package where it is missing or does not start."""
     from verl.utils.tracking import Tracking
 
-    tracking = Tracking(project_name="sharpen", experiment_name=folder.name, default_backend=name)
-    return lambda step, metrics: tracking.log(metrics, step=step)
+    try:
+        tracking = Tracking(project_name="sharpen", experiment_name=folder.name, default_backend=name)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"log.sinks: {name} needs the package {error.name}: pip install {error.name}") from error
+    if name not in tracking.logger:  # verl goes on without MLflow when it cannot reach it
+        raise ValueError(f"log.sinks: {name} did not start; see the warnings above")
+    stack.callback(tracking.finish)
+    return lambda step, metrics: tracking.log({k: v for k, v in metrics.items() if math.isfinite(v)}, step=step)

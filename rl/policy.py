@@ -34,11 +34,10 @@ class ChunkedLogProbs(torch.autograd.Function):
         log_probs_N = hidden_NH.new_empty(count, dtype=torch.float32)
         entropy_N = torch.empty_like(log_probs_N)
         for rows in _chunks(count, chunk):
-            logits = _logits(hidden_NH[rows], weight_VH, temperature)
-            normaliser = logits.logsumexp(-1)
-            log_probs_N[rows] = logits.gather(-1, target_N[rows, None]).squeeze(-1) - normaliser
-            probs = (logits - normaliser[:, None]).exp_()
-            entropy_N[rows] = normaliser - (probs.mul_(logits)).sum(-1)
+            # Normalised first: log-sum-exp minus the mean logit is a small difference of large numbers.
+            log_probs = _logits(hidden_NH[rows], weight_VH, temperature).log_softmax(-1)
+            log_probs_N[rows] = log_probs.gather(-1, target_N[rows, None]).squeeze(-1)
+            entropy_N[rows] = -log_probs.exp().mul_(log_probs).sum(-1)
         ctx.save_for_backward(hidden_NH, weight_VH, target_N, entropy_N)
         ctx.temperature, ctx.chunk = temperature, chunk
         return log_probs_N, entropy_N
@@ -84,8 +83,9 @@ class LogProbHead(nn.Linear):
 
 def _check_architecture(config: Any) -> None:
     """ValueError for a model that a 4D mask or a bare output head would compute wrongly, without an error."""
-    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if layers != {"full_attention"} or ("layer_types" not in config and getattr(config, "sliding_window", None)):
+    layers = getattr(config, "layer_types", None)
+    windowed = getattr(config, "sliding_window", None) if layers is None else set(layers) != {"full_attention"}
+    if windowed:
         raise ValueError("model: packed rows need full attention in every layer, this one has windows or other kinds")
     for name in ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier"):
         if getattr(config, name, None) not in (None, 1):

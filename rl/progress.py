@@ -1,6 +1,7 @@
 """Live progress for people: a panel on a terminal, plain lines anywhere else."""
 
 import math
+import os
 import sys
 import time
 from statistics import median
@@ -38,7 +39,8 @@ class Progress:
 
     def __init__(self, num_steps: int) -> None:
         self.num_steps = num_steps
-        self.console = Console(stderr=True)
+        # FORCE_COLOR alone makes no terminal: a log file must stay free of control codes.
+        self.console = Console(stderr=True, force_terminal=sys.stderr.isatty() and os.environ.get("TERM") != "dumb")
         self._live: Live | None = None
         self._stage = "starting"
         self._step = 0

@@ -1,8 +1,9 @@
-"""A run folder as one page that opens without a network: curves, responses, config."""
+"""A run folder as one page that opens without a network: scores, curves, responses, config."""
 
 import json
-from collections.abc import Sequence
+import math
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any
 
 import yaml
@@ -11,111 +12,154 @@ from rl.log import read_metrics
 from rl.progress import duration
 
 MAX_SAMPLE_BYTES = 12_000_000
+MAX_RESPONSE_CHARACTERS = 16_000
+REWARD_STEPS = 5
 
 Rows = list[dict[str, Any]]
 
-# Title, unit, and the metrics of each chart; a name that ends in * stands for all that begin so.
-CHARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("Reward", "score", ("reward/mean", "reward/*/mean")),
-    ("Entropy", "nats a token", ("policy/entropy",)),
-    ("Response length", "tokens", ("rollout/response_length",)),
-    ("Rates", "share", ("rollout/truncated_rate", "group/zero_variance_rate", "reward/error_rate", "loss/clip_rate")),
-    ("Sampler-learner mismatch", "nats (k3)", ("loss/mismatch_kl",)),
-    ("Gradient norm", "before clipping", ("optim/grad_norm",)),
-    ("Staleness", "steps", ("rollout/staleness_mean", "rollout/staleness_max")),
-    ("Throughput", "tokens a second", ("throughput/tokens_per_s", "rollout/tokens_per_s")),
+# Title, note, and the plots of each chart: a unit and metrics; a * in a name stands for any part.
+CHARTS: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("Training reward", "Mean score of the responses of a step.", {"score": "reward/mean reward/*/mean"}),
+    (
+        "Response length",
+        "Sampled tokens, and the share of responses that the limit cut off.",
+        {"tokens": "rollout/response_length", "share of responses": "rollout/truncated_rate"},
+    ),
+    ("Entropy", "Of the policy, at the tokens that it learned from.", {"nats a token": "policy/entropy"}),
+    (
+        "Sampler against learner",
+        "The same weights in two programs: a small gap, and ratios near 1.",
+        {
+            "nats": "loss/mismatch_kl",
+            "mean ratio": "loss/ratio_mean correction/weight_mean",
+            "share of tokens": "loss/clip_rate loss/dual_clip_rate correction/truncate_rate correction/mask_rate",
+        },
+    ),
+    ("Optimizer", "Gradient norm before clipping.", {"norm": "optim/grad_norm", "learning rate": "optim/lr"}),
+    (
+        "Groups",
+        "A group whose scores are all equal teaches nothing.",
+        {
+            "share": "group/zero_variance_rate reward/error_rate",
+            "rejected": "group/rejected group/rejected/*",
+        },
+    ),
+    ("Staleness", "Age of the weights that sampled.", {"steps": "rollout/staleness_mean rollout/staleness_max"}),
+    (
+        "Throughput and memory",
+        "Without the time of evaluations.",
+        {"tokens/s": "throughput/tokens_per_s rollout/tokens_per_s", "GiB": "memory/used_gib memory/driver_gib"},
+    ),
 )
-LABELS = {"throughput/tokens_per_s": "trained", "rollout/tokens_per_s": "sampled while collecting"}
-PARTS = ("time/collect_s", "time/learn_s", "time/sync_s", "time/save_s", "time/eval_s")
-LIGHT, GRID = "rgba(0,0,0,0)", "rgba(128,128,128,0.25)"
+PARTS = ("collect", "learn", "sync", "save")
+UNSAFE = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
 def build_report(run_dir: Path) -> Path:
     """Write `report.html` into a run folder. Raises ValueError where there is no run."""
     import jinja2
+    from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
     rows = read_metrics(run_dir)
     if not rows:
         raise ValueError(f"{run_dir} has no metrics.jsonl with a row in it: nothing to report")
-    lines = (run_dir / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").rstrip("\n").split("\n")
+    num_lines = (run_dir / "metrics.jsonl").read_bytes().rstrip(b"\n").count(b"\n") + 1
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    groups, left_out = read_groups(run_dir)
+    groups, sample_note = read_groups(run_dir)
     settings = _settings(run_dir)
     page = environment.get_template("report.html.j2").render(
-        name=run_dir.resolve().name,
-        headline=headline(run_dir),
-        evaluations=evaluation_table(rows),
-        charts=[_as_json(chart) for chart in make_charts(rows)],
-        plotly=get_plotlyjs(),
-        groups=_as_json(groups),
-        left_out=left_out,
-        num_lost_rows=len(lines) - len(rows),
+        head=headline(run_dir),
+        charts=Markup(to_json(make_charts(rows))),
+        groups=Markup(f"[{','.join(groups)}]"),
+        plotly=Markup(get_plotlyjs()),
+        sample_note=sample_note,
+        num_lost_lines=num_lines - len(rows),
         settings=yaml.safe_dump(settings.get("config", {}), sort_keys=False, allow_unicode=True),
         versions=settings.get("versions", {}),
+        duration=duration,
     )
     path = run_dir / "report.html"
-    path.write_text(page, encoding="utf-8", errors="backslashreplace")
+    partial = path.with_suffix(".partial")
+    try:
+        partial.write_text(page, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise OSError(f"cannot write {partial}: {error.strerror}") from error
+    partial.replace(path)
     return path
 
 
-def _settings(run_dir: Path) -> dict[str, Any]:
-    path = run_dir / "config.yaml"
-    return yaml.safe_load(path.read_text()) if path.is_file() else {}
+def headline(run_dir: Path) -> dict[str, Any]:
+    """The figures that a reader wants first; None for what the run has not measured.
+
+    `reward` is the mean over the first and over the last `reward_steps` steps, `evals` has one entry a suite and
+    parser, `parts_s` is how many seconds of `wall_s` went where.
+    """
+    rows, config = read_metrics(run_dir), _settings(run_dir).get("config", {})
+    trained = [row for row in rows if _number(row, "reward/mean") is not None]
+    scores = [row["reward/mean"] for row in trained]
+    window = max(1, min(REWARD_STEPS, len(scores) // 2))
+    speeds = [row["throughput/tokens_per_s"] for row in trained if _number(row, "throughput/tokens_per_s")]
+    return {
+        "name": run_dir.resolve().name,
+        "model": config.get("model"),
+        "recipe": config.get("recipe"),
+        "step": max((row["step"] for row in rows), default=0),
+        "num_steps": config.get("num_steps"),
+        "wall_s": _total(rows, "time/step_s"),
+        "parts_s": {part: _total(rows, f"time/{part}_s") for part in (*PARTS, "eval")},
+        "tokens_per_s": median(speeds) if speeds else None,
+        "trained_tokens": _total(rows, "pack/trained_tokens"),
+        "reward": (fmean(scores[:window]), fmean(scores[-window:])) if scores else None,
+        "reward_steps": window,
+        "evals": evaluations(rows, config),
+    }
 
 
-def headline(run_dir: Path) -> dict[str, str]:
-    """The few figures that a reader wants first, as text."""
-    rows = read_metrics(run_dir)
-    config = _settings(run_dir).get("config", {})
-    trained = [row for row in rows if "reward/mean" in row]
-    figures = {"model": str(config.get("model", "?")), "recipe": str(config.get("recipe", "?"))}
-    figures["steps"] = f"{trained[-1]['step']} of {config.get('num_steps', '?')}" if trained else "0"
-    figures["wall time"] = duration(sum(row.get("time/step_s") or 0 for row in rows))
-    if trained:
-        figures["reward"] = f"{_text(trained[0]['reward/mean'])} → {_text(trained[-1]['reward/mean'])}"
-        speeds = sorted(row.get("throughput/tokens_per_s") or 0 for row in trained)
-        figures["median speed"] = f"{speeds[len(speeds) // 2]:.0f} trained tokens/s"
-    return figures
-
-
-def _text(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.3f}"
-
-
-def evaluation_table(rows: Rows) -> list[dict[str, str]]:
-    """Each suite and parser: the first and last mean with its standard error, and the paired gain."""
-    table = []
-    names = sorted({k for row in rows for k in row if k.startswith("eval/") and "/avg@" in k}, key=len)
-    for name in names:
-        measured = [row for row in rows if row.get(name) is not None]
+def evaluations(rows: Rows, config: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each suite and parser: first and last mean with their standard errors, and the gain paired by prompt."""
+    parsers = {suite.get("suite"): suite.get("extracts") or [""] for suite in config.get("evals") or []}
+    found = []
+    for name in _score_names(rows):
+        measured = [row for row in rows if _number(row, name) is not None]
         if not measured:
             continue
         first, last = measured[0], measured[-1]
-        error, gain = name.replace("/avg@", "/se@"), name.replace("/avg@", "/gain@")
-        gain_error = name.replace("/avg@", "/gain_se@")
-        table.append(
-            {
-                "name": name.removeprefix("eval/"),
-                "first": f"{first[name]:.3f} ± {_text(first.get(error))}",
-                "last": f"{last[name]:.3f} ± {_text(last.get(error))}",
-                "gain": f"{last[gain]:+.3f} ± {_text(last.get(gain_error))}" if last.get(gain) is not None else "",
+        suite, _, parser = name.removeprefix("eval/").partition("/avg@")[0].partition("/")
+        entry = {
+            "suite": suite,
+            "parser": parser or parsers.get(suite, [""])[0],
+            "measure": name.rpartition("/")[2],
+            "first_step": first["step"],
+            "first": first[name],
+            "first_se": _number(first, name.replace("/avg@", "/se@")),
+        }
+        if last is not first:
+            gain = _number(last, name.replace("/avg@", "/gain@"))
+            entry |= {
+                "last_step": last["step"],
+                "last": last[name],
+                "last_se": _number(last, name.replace("/avg@", "/se@")),
+                "gain": last[name] - first[name] if gain is None else gain,
+                "gain_se": _number(last, name.replace("/avg@", "/gain_se@")),
             }
-        )
-    return table
+        found.append(entry)
+    return found
 
 
 def make_charts(rows: Rows) -> list[dict[str, Any]]:
-    """Plotly figures as plain data: held-out scores, time a part, and the metrics of CHARTS."""
-    charts = [_evaluations(rows)]
-    for title, unit, patterns in CHARTS:
-        names = [name for pattern in patterns for name in _matching(rows, pattern)]
-        traces = [_line(rows, name, LABELS.get(name, name.partition("/")[2])) for name in names]
-        charts.append(_figure(title, unit, traces))
-    charts.append(_time(rows))
-    return [chart for chart in charts if any(trace["x"] for trace in chart["data"])]
+    """Charts as plain data: title, note, and panels with a unit and traces; what was never measured is left out."""
+    charts = [_score_chart(rows)]
+    for title, note, units in CHARTS:
+        panels = []
+        for unit, patterns in units.items():
+            names = [name for pattern in patterns.split() for name in _matching(rows, pattern)]
+            panels.append({"unit": unit, "traces": [t for name in names if (t := _trace(rows, name))["x"]]})
+        charts.append({"title": title, "note": note, "panels": [panel for panel in panels if panel["traces"]]})
+    charts.append(_time_chart(rows))
+    return [chart for chart in charts if any(panel["traces"] for panel in chart["panels"])]
 
 
 def _matching(rows: Rows, pattern: str) -> list[str]:
@@ -123,78 +167,118 @@ def _matching(rows: Rows, pattern: str) -> list[str]:
     known = {name for row in rows for name in row}
     if not star:
         return [pattern] if pattern in known else []
-    inner = {n for n in known if n.startswith(start) and n.endswith(end) and len(n) > len(pattern)}
-    return sorted(inner) if len(inner) > 1 else []  # with one task its mean is the mean
+    inner = {n for n in known if n.startswith(start) and n.endswith(end) and len(n) >= len(pattern)}
+    return sorted(inner) if len(inner) > 1 else []  # of a single task or reason the total says the same
 
 
-def _line(rows: Rows, name: str, label: str) -> dict[str, Any]:
-    points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
-    x, y = [p[0] for p in points], [p[1] for p in points]
-    return {"type": "scatter", "mode": "lines+markers", "marker": {"size": 4}, "name": label, "x": x, "y": y}
+def _trace(rows: Rows, name: str) -> dict[str, Any]:
+    points = [(row["step"], value) for row in rows if (value := _number(row, name)) is not None]
+    return {"name": name, "x": [x for x, _ in points], "y": [y for _, y in points]}
 
 
-def _evaluations(rows: Rows) -> dict[str, Any]:
+def _score_chart(rows: Rows) -> dict[str, Any]:
     traces = []
-    for name in sorted({k for row in rows for k in row if k.startswith("eval/") and "/avg@" in k}, key=len):
-        trace = _line(rows, name, name.removeprefix("eval/"))
-        errors = [row.get(name.replace("/avg@", "/se@")) for row in rows if row.get(name) is not None]
-        traces.append(trace | {"error_y": {"type": "data", "array": errors, "thickness": 1}})
-    return _figure("Held-out score and its standard error over prompts", "mean score", traces)
+    for name in _score_names(rows):
+        error = name.replace("/avg@", "/se@")
+        errors = [_number(row, error) for row in rows if _number(row, name) is not None]
+        if errors:
+            traces.append(_trace(rows, name) | {"error": errors})
+    panels = [{"unit": "mean score", "traces": traces}]
+    return {"title": "Held-out score", "note": "Bars: standard error over prompts.", "panels": panels}
 
 
-def _time(rows: Rows) -> dict[str, Any]:
-    trained = [row for row in rows if "reward/mean" in row]
+def _time_chart(rows: Rows) -> dict[str, Any]:
+    """Seconds of each part of a step; evaluations, which are rare and long, would hide the rest."""
+    trained = [row for row in rows if _number(row, "reward/mean") is not None]
+    parts = {part: [_number(row, f"time/{part}_s") or 0.0 for row in trained] for part in (*PARTS, "eval")}
+    whole = [_number(row, "time/step_s") or 0.0 for row in trained]
+    parts["other"] = [max(0.0, total - sum(known)) for total, *known in zip(whole, *parts.values(), strict=True)]
+    del parts["eval"]
     x = [row["step"] for row in trained]
-    traces = []
-    for part in PARTS:
-        y = [row.get(part) or 0 for row in trained]
-        if any(y):
-            traces.append({"type": "bar", "name": part[5:-2], "x": x, "y": y})
-    rest = [max(0, (row.get("time/step_s") or 0) - sum(row.get(p) or 0 for p in PARTS)) for row in trained]
-    traces.append({"type": "bar", "name": "other", "x": x, "y": rest})
-    return _figure("Time a step", "seconds", traces, barmode="stack")
+    traces = [{"name": part, "x": x, "y": y, "bar": True} for part, y in parts.items() if any(y)]
+    panels = [{"unit": "seconds", "traces": traces}]
+    return {"title": "Time a step", "note": "By part, without evaluations.", "panels": panels}
 
 
-def _figure(title: str, unit: str, traces: Sequence[dict[str, Any]], **layout: Any) -> dict[str, Any]:
-    axes = {"gridcolor": GRID, "zerolinecolor": GRID}
-    layout |= {
-        "title": {"text": title, "font": {"size": 15}, "x": 0.02, "xanchor": "left"},
-        "xaxis": axes | {"title": {"text": "step"}},
-        "yaxis": axes | {"title": {"text": unit}},
-        "paper_bgcolor": LIGHT,
-        "plot_bgcolor": LIGHT,
-        "margin": {"l": 60, "r": 15, "t": 40, "b": 45},
-        "height": 310,
-        "legend": {"orientation": "h", "y": -0.28, "yanchor": "top", "x": 0},
-        "showlegend": len(traces) > 1,
-    }
-    return {"data": list(traces), "layout": layout}
+def _score_names(rows: Rows) -> list[str]:
+    names = {name for row in rows for name in row if name.startswith("eval/") and "/avg@" in name}
+    return sorted(names, key=lambda name: (name.split("/")[1], name.count("/"), name))
 
 
-def read_groups(run_dir: Path, max_bytes: int = MAX_SAMPLE_BYTES) -> tuple[list[dict[str, Any]], int]:
-    """Groups for the browser, whole steps from both ends first; and how many files did not fit."""
-    files = [(int(p.stem.rpartition("-")[2]), "train", p) for p in run_dir.glob("samples/step-*.jsonl")]
-    files += [(int(p.stem.rpartition("-")[2]), p.stem.partition("-step-")[0], p) for p in run_dir.glob("evals/*.jsonl")]
-    files.sort(key=lambda item: (item[0], item[1] != "train"))
-    outside_in = sorted(files, key=lambda item: min(files.index(item), len(files) - 1 - files.index(item)))
-    chosen, room = set(), max_bytes
-    for item in outside_in:
-        room -= item[2].stat().st_size
-        if room < 0:
-            break
-        chosen.add(item)
-    groups = []
-    for step, origin, path in (item for item in files if item in chosen):
-        for line in filter(None, path.read_text(encoding="utf-8").split("\n")):
-            groups.append({"step": step, "origin": origin, **json.loads(line)})
-    return groups, len(files) - len(chosen)
+def read_groups(run_dir: Path, max_bytes: int = MAX_SAMPLE_BYTES) -> tuple[list[str], str]:
+    """Groups for the browser, each as JSON that is safe in a script element; and what was left out, in words.
+
+    Files are taken from the ends and then evenly between them, none with more than a quarter of the room.
+    """
+    files = _sample_files(run_dir)
+    chosen: dict[int, list[str]] = {}
+    room, num_cut, num_broken = max_bytes, 0, 0
+    for index in _spread(len(files)):
+        step, origin, path = files[index]
+        share, kept = min(room, max_bytes // 4), []
+        for line in filter(None, path.read_text(encoding="utf-8", errors="replace").split("\n")):
+            try:
+                group = _shortened(json.loads(line, parse_constant=lambda _: None))
+            except (ValueError, LookupError, TypeError):  # cut off, or no group
+                num_broken += 1
+                continue
+            text = to_json({"step": step, "origin": origin} | group)
+            size = len(text.encode("utf-8", "backslashreplace"))
+            if size > share:
+                num_cut += 1
+                break
+            kept.append(text)
+            share, room = share - size, room - size
+        chosen[index] = kept
+    num_empty = sum(not kept for kept in chosen.values())
+    notes = [f"{num_empty} of {len(files)} sample files are left out"] if num_empty else []
+    notes += [f"{num_cut - num_empty} are shown in part"] if num_cut > num_empty else []
+    notes = [f"{', '.join(notes)}, for size: see the run folder"] if notes else []
+    notes += [f"unreadable lines: {num_broken}"] if num_broken else []
+    return [text for index in sorted(chosen) for text in chosen[index]], "; ".join(notes)
 
 
-def _as_json(value: Any) -> Any:
+def _sample_files(run_dir: Path) -> list[tuple[int, str, Path]]:
+    """Step, suite ("" for training) and path, in the order in which a run wrote them."""
+    paths = [*run_dir.glob("samples/step-*.jsonl"), *run_dir.glob("evals/*-step-*.jsonl")]
+    split = [(path.stem.rpartition("step-"), path) for path in paths]
+    files = [(int(step), suite.removesuffix("-"), path) for (suite, _, step), path in split if step.isdigit()]
+    return sorted(files, key=lambda file: file[:2])
+
+
+def _spread(count: int) -> list[int]:
+    """All numbers below `count`: the last, the first, then ever finer steps between them."""
+    order, stride = [count - 1] if count else [], 1 << count.bit_length()
+    while stride:
+        order += range(0, count, stride)
+        stride //= 2
+    return list(dict.fromkeys(order))
+
+
+def _shortened(group: dict[str, Any], limit: int = MAX_RESPONSE_CHARACTERS) -> dict[str, Any]:
+    """The group with the middle of very long responses cut out, and said so in their place."""
+    for response in group["responses"]:
+        text = response["text"]
+        if len(text) > limit:
+            cut = f"\n[… {len(text) - limit} characters are left out here …]\n"
+            response["text"] = text[: limit // 2] + cut + text[-limit // 2 :]
+    return group
+
+
+def to_json(value: Any) -> str:
     """JSON that cannot end the script element it stands in, whatever a model wrote."""
-    from markupsafe import Markup
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).translate(UNSAFE)
 
-    text = json.dumps(value, ensure_ascii=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
+
+def _number(row: dict[str, Any], name: str) -> float | None:
+    value = row.get(name)
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _total(rows: Rows, name: str) -> float:
+    return sum(_number(row, name) or 0.0 for row in rows)
+
+
+def _settings(run_dir: Path) -> dict[str, Any]:
+    path = run_dir / "config.yaml"
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}

@@ -94,3 +94,40 @@ def test_sigterm_saves_and_leaves_cleanly(tmp_path):
     finish(process)
     last = read_metrics(tmp_path / "stopped")[-1]["step"]
     assert (tmp_path / "stopped" / "checkpoints" / f"step-{last}" / "complete.json").is_file()
+
+
+@pytest.mark.slow
+def test_an_asynchronous_run_holds_its_bound(tmp_path):
+    finish(start(tmp_path, "num_steps=8", "max_staleness=2", "learner.num_ranks=2", "log.name=async"))
+    rows = read_metrics(tmp_path / "async")[1:]
+    assert max(row["rollout/staleness_max"] for row in rows) in (1, 2)
+    assert all(row["reward/error_rate"] == 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_dynamic_sampling_fills_the_step_with_signal(tmp_path):
+    changes = ["group_filters=[zero_variance]", "learner.updates_per_step=2", "loss.name=gspo", "max_draws_per_step=64"]
+    finish(start(tmp_path, "num_steps=3", "log.name=dynamic", *changes))
+    rows = read_metrics(tmp_path / "dynamic")[1:]
+    assert all(row["group/zero_variance_rate"] == 0 for row in rows)
+    assert sum(row["group/rejected/zero_variance"] for row in rows) > 0
+
+
+@pytest.mark.slow
+def test_kl_entropy_and_export_work_together(tmp_path):
+    changes = [
+        "loss.kl={place: loss, estimator: k2}",
+        "loss.entropy={adaptive: true, target: 6}",
+        "learner.zero_stage=3",
+    ]
+    finish(start(tmp_path, "num_steps=2", "log.name=kl", *changes))
+    rows = read_metrics(tmp_path / "kl")[1:]
+    assert rows[0]["loss/kl"] == pytest.approx(0, abs=1e-9), "before the first update the policy is the reference"
+    assert rows[1]["loss/kl"] > 0
+    assert rows[1]["optim/entropy_coefficient"] == pytest.approx(2e-4)
+    command = [*SHARPEN, "export", str(tmp_path / "kl"), str(tmp_path / "model")]
+    subprocess.run(command, check=True, timeout=120, cwd=Path(__file__).parents[1])
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "model").num_parameters() > 1e5
+    assert AutoTokenizer.from_pretrained(tmp_path / "model").chat_template

@@ -1,13 +1,10 @@
 """What each KL estimator's gradient is, by exact expectation over a small categorical policy."""
 
-import math
-
 import pytest
 import torch
 from pydantic import ValidationError
 
 from rl.divergence import KLConfig, estimate_kl, kl_to_go
-from rl.entropy import EntropyConfig, applied_entropy_coefficient, next_entropy_coefficient
 
 LOGITS = torch.tensor([0.3, -0.2, 1.1, 0.0, -0.7], dtype=torch.float64)
 FROZEN = torch.tensor([0.0, 0.4, 0.2, -0.5, 0.1], dtype=torch.float64).log_softmax(0)
@@ -67,15 +64,3 @@ def test_k1_in_the_reward_gives_the_sequence_gradient_of_the_reverse_kl():
 def test_k1_as_a_loss_is_refused():
     with pytest.raises(ValidationError, match="expected gradient of zero"):
         KLConfig(place="loss", estimator="k1")
-
-
-def test_the_entropy_controller_moves_clamps_and_applies_below_its_target():
-    config = EntropyConfig(adaptive=True, target=0.2, delta=0.001, max=0.002)
-    low = next_entropy_coefficient(0.0, 0.1, config)
-    assert low == pytest.approx(0.001)
-    assert next_entropy_coefficient(0.002, 0.1, config) == 0.002
-    assert next_entropy_coefficient(0.001, 0.3, config) == 0.0
-    assert next_entropy_coefficient(0.0, 0.3, config) == 0.0
-    assert applied_entropy_coefficient(0.001, 0.2, config) == 0.001
-    assert applied_entropy_coefficient(0.001, 0.21, config) == 0.0
-    assert next_entropy_coefficient(0.01, math.inf, EntropyConfig(coefficient=0.01)) == 0.01

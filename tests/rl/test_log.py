@@ -39,7 +39,6 @@ def test_a_row_holds_step_metrics_and_wall_clock(tmp_path):
 
 def test_the_time_of_an_evaluation_is_no_training_time(tmp_path):
     with make_log(tmp_path) as log:
-        log._seconds["eval"] = 1e-9
         log._last_write -= 10.0
         log._seconds["eval"] = 8.0
         log.write(1, {"reward/mean": 0.5, "pack/trained_tokens": 20.0})
@@ -53,6 +52,17 @@ def test_what_is_not_finite_becomes_null(tmp_path):
     assert '"reward/mean": null' in text
     assert '"reward/std": null' in text
     assert read_metrics(tmp_path)[0]["reward/error_rate"] == 1.0
+
+
+def test_the_clock_of_a_resumed_run_starts_with_its_first_step(tmp_path):
+    with make_log(tmp_path) as log:
+        log._last_write -= 100.0
+        log._seconds["eval"] = 50.0
+        log.write_first(2, {})
+        log.write(3, {"reward/mean": 0.5})
+    (row,) = read_metrics(tmp_path)
+    assert row["time/step_s"] < 1
+    assert "time/eval_s" not in row
 
 
 def test_deterministic_leaves_out_clock_and_memory():
@@ -96,7 +106,7 @@ def test_a_run_that_starts_over_keeps_nothing(tmp_path):
         log.truncate_after(0)
         assert read_metrics(tmp_path) == []
         assert list((tmp_path / "evals").iterdir()) == []
-        log.write(0, {})
+        log.write_first(0, {})
     assert [row["step"] for row in read_metrics(tmp_path)] == [0]
 
 

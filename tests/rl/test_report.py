@@ -1,75 +1,215 @@
+"""The report: figures by hand, hostile text inert, and a page from whatever a run has left."""
+
 import json
+import math
+from html.parser import HTMLParser
 
 import pytest
+import yaml
 
-from rl.log import LogConfig, RunLog, deterministic, read_metrics
-from rl.report import build_report, evaluation_table, make_charts, read_groups
-from tests.fakes import make_scored
+from rl.report import build_report, evaluations, headline, make_charts, read_groups
 
-EVIL = "</script><script>alert(1)</script>\u2028<b>"
-
-
-def fill(folder, *, steps: int = 2):
-    with RunLog(folder, LogConfig(sinks=[]), recipe="grpo", num_steps=steps) as log:
-        log.write_first(0, {"eval/s/avg@4": 0.25, "eval/s/se@4": 0.01})
-        for step in range(1, steps + 1):
-            with log.timer("collect"):
-                pass
-            log.write_samples(step, [make_scored([0.0, 1.0, None])], [[-1.0, 1.0, 0.0]])
-            log.write(step, {"reward/mean": 0.5 * step, "policy/entropy": float("nan"), "pack/trained_tokens": 10.0})
-        last = {"eval/s/avg@4": 0.75, "eval/s/se@4": 0.02, "eval/s/gain@4": 0.5, "eval/s/gain_se@4": 0.03}
-        log.write(steps + 1, last)
-
-
-def test_rows_are_valid_json_with_null_for_what_does_not_exist(tmp_path):
-    fill(tmp_path)
-    rows = read_metrics(tmp_path)
-    assert [row["step"] for row in rows] == [0, 1, 2, 3]
-    assert rows[1]["policy/entropy"] is None
-    assert rows[1]["time/collect_s"] >= 0
-    assert deterministic(rows[1]) == {
-        "step": 1,
-        "reward/mean": 0.5,
-        "policy/entropy": None,
-        "pack/trained_tokens": 10.0,
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&\u2028 end"
+CONFIG = {
+    "recipe": "grpo",
+    "model": "package:smollm2",
+    "num_steps": 4,
+    "evals": [{"suite": "arithmetic", "extracts": ["boxed", "lenient"]}],
+}
+FIRST = {
+    "step": 0,
+    "eval/arithmetic/avg@4": 0.25,
+    "eval/arithmetic/se@4": 0.01,
+    "eval/arithmetic/lenient/avg@4": 0.5,
+    "eval/arithmetic/lenient/se@4": 0.02,
+    "time/step_s": 30.0,
+}
+STEPS = [
+    {
+        "step": step,
+        "reward/mean": step / 4,
+        "throughput/tokens_per_s": 100.0 * step,
+        "pack/trained_tokens": 1000.0,
+        "time/step_s": 10.0,
+        "time/collect_s": 4.0,
+        "time/learn_s": 3.0,
     }
+    for step in (1, 2, 3, 4)
+]
+LAST = STEPS[3] | {
+    "eval/arithmetic/avg@4": 0.75,
+    "eval/arithmetic/se@4": 0.03,
+    "eval/arithmetic/gain@4": 0.5,
+    "eval/arithmetic/gain_se@4": 0.04,
+    "eval/arithmetic/lenient/avg@4": 0.875,
+    "time/step_s": 25.0,
+    "time/eval_s": 15.0,
+}
+ROWS = [FIRST, *STEPS[:3], LAST]
 
 
-def test_a_resume_drops_what_is_past_its_checkpoint(tmp_path):
-    fill(tmp_path, steps=3)
-    log = RunLog(tmp_path, LogConfig(sinks=[]), recipe="grpo", num_steps=3)
-    log.truncate_after(2)
-    assert [row["step"] for row in read_metrics(tmp_path)] == [0, 1, 2]
-    assert sorted(p.name for p in (tmp_path / "samples").iterdir()) == ["step-1.jsonl", "step-2.jsonl"]
+def make_run(folder, rows=ROWS, config=CONFIG, tail=""):
+    folder.mkdir(exist_ok=True)
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + tail)
+    if config is not None:
+        content = {"config": config, "versions": {"torch": "2.13.0"}}
+        (folder / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    return folder
 
 
-def test_a_full_disk_is_named(tmp_path):
-    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
-    with (
-        RunLog(tmp_path, LogConfig(sinks=[]), recipe="grpo", num_steps=1) as log,
-        pytest.raises(OSError, match=r"cannot write .*metrics\.jsonl: No space left on device"),
-    ):
-        log.write(1, {"reward/mean": 1.0})
+def group(text="an answer", score=1.0, **more):
+    response = {"text": text, "score": score, "status": "ok", "length": 3, "finish_reason": "stop", "advantage": 0.5}
+    return {"id": "p", "messages": [{"role": "user", "content": "?"}], "reference": "1", "responses": [response]} | more
 
 
-def test_the_page_stands_alone_and_hostile_text_stays_text(tmp_path):
-    fill(tmp_path)
-    sample = json.loads((tmp_path / "samples" / "step-1.jsonl").read_text())
-    sample["responses"][0]["text"] = EVIL
-    (tmp_path / "samples" / "step-1.jsonl").write_text(json.dumps(sample, ensure_ascii=False) + "\n")
-    page = build_report(tmp_path).read_text()
-    assert EVIL not in page
-    assert "alert(1)\\u003c/script\\u003e\\u2028" in page
-    assert 'src="http' not in page
-    assert '<link rel="stylesheet"' not in page
-    assert "+0.500 ± 0.030" in page
+def write_groups(folder, name, groups, tail=""):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(g, ensure_ascii=False) + "\n" for g in groups) + tail, encoding="utf-8")
 
 
-def test_a_run_cut_off_in_the_middle_of_a_line_is_shown_and_said(tmp_path):
-    fill(tmp_path, steps=1)
-    with open(tmp_path / "metrics.jsonl", "a") as file:
-        file.write('{"step": 9, "rew')
-    assert "1 line(s) at the end of metrics.jsonl were cut off" in build_report(tmp_path).read_text()
+class Page(HTMLParser):
+    """The elements of a page, the content of its scripts and the text between."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.scripts: list[tuple[dict, str]] = []
+        self.text = ""
+        self._script = None
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self._script = dict(attributes) if tag == "script" else None
+
+    def handle_endtag(self, tag):
+        self._script = None
+
+    def handle_data(self, data):
+        if self._script is None:
+            self.text += data
+        else:
+            self.scripts.append((self._script, data))
+
+    def embedded(self, name):
+        return json.loads("".join(text for attributes, text in self.scripts if attributes.get("id") == name))
+
+
+def test_headline_by_hand(tmp_path):
+    head = headline(make_run(tmp_path / "mine"))
+    assert (head["name"], head["model"], head["recipe"]) == ("mine", "package:smollm2", "grpo")
+    assert (head["step"], head["num_steps"]) == (4, 4)
+    assert head["wall_s"] == 85.0
+    assert head["parts_s"] == {"collect": 16.0, "learn": 12.0, "sync": 0, "save": 0, "eval": 15.0}
+    assert head["tokens_per_s"] == 250.0
+    assert head["trained_tokens"] == 4000.0
+    assert (head["reward"], head["reward_steps"]) == ((0.375, 0.875), 2)
+
+
+def test_each_parser_has_its_gain():
+    strict, lenient = evaluations(ROWS, CONFIG)
+    assert (strict["suite"], strict["measure"], strict["parser"]) == ("arithmetic", "avg@4", "boxed")
+    assert (strict["first"], strict["first_se"], strict["last"], strict["last_se"]) == (0.25, 0.01, 0.75, 0.03)
+    assert (strict["gain"], strict["gain_se"]) == (0.5, 0.04)
+    assert (lenient["parser"], lenient["last_se"]) == ("lenient", None)
+    assert (lenient["gain"], lenient["gain_se"]) == (0.375, None), "without a paired gain: the plain difference"
+
+
+def test_a_single_evaluation_has_no_gain():
+    (strict, _) = evaluations([FIRST], CONFIG)
+    assert "gain" not in strict
+    assert strict["first"] == 0.25
+
+
+def test_curves_skip_what_was_not_measured():
+    rows = [{"step": 1, "reward/mean": 0.5, "policy/entropy": None}, {"step": 2, "reward/mean": math.nan}]
+    charts = {chart["title"]: chart for chart in make_charts(rows)}
+    assert set(charts) == {"Training reward"}
+    (panel,) = charts["Training reward"]["panels"]
+    assert panel == {"unit": "score", "traces": [{"name": "reward/mean", "x": [1], "y": [0.5]}]}
+
+
+def test_tasks_have_curves_of_their_own_where_there_are_several():
+    def names(row):
+        chart = next(c for c in make_charts([{"step": 1, "reward/mean": 0.5} | row]) if c["title"] == "Training reward")
+        return [trace["name"] for trace in chart["panels"][0]["traces"]]
+
+    assert names({"reward/math/mean": 0.5}) == ["reward/mean"]
+    assert names({"reward/math/mean": 0.5, "reward/code/mean": 0.5}) == [
+        "reward/mean",
+        "reward/code/mean",
+        "reward/math/mean",
+    ]
+
+
+def test_scores_have_error_bars_and_steps_a_breakdown():
+    charts = {chart["title"]: chart for chart in make_charts(ROWS)}
+    strict = charts["Held-out score"]["panels"][0]["traces"][0]
+    assert strict == {"name": "eval/arithmetic/avg@4", "x": [0, 4], "y": [0.25, 0.75], "error": [0.01, 0.03]}
+    parts = {trace["name"]: trace["y"] for trace in charts["Time a step"]["panels"][0]["traces"]}
+    assert parts == {"collect": [4.0] * 4, "learn": [3.0] * 4, "other": [3.0] * 4}, "the evaluation is in no part"
+
+
+def test_one_page_that_needs_no_network(tmp_path):
+    make_run(tmp_path)
+    write_groups(tmp_path, "samples/step-1.jsonl", [group()])
+    write_groups(tmp_path, "evals/arithmetic-step-0.jsonl", [group()])
+    path = build_report(tmp_path)
+    assert path == tmp_path / "report.html"
+    page = Page(path)
+    assert not [tag for tag, attributes in page.tags if tag in ("link", "img", "iframe") or "src" in attributes]
+    assert [a["content"] for _, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"] == [
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
+    ]
+    assert sum("plotly.js v" in text for _, text in page.scripts) == 1
+    assert "+0.500 ± 0.040" in page.text
+    assert "boxed parser" in page.text
+    assert "lenient parser" in page.text
+    assert "num_steps: 4" in page.text
+    assert "2.13.0" in page.text
+    assert [(g["origin"], g["step"]) for g in page.embedded("group-data")] == [("arithmetic", 0), ("", 1)]
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_hostile_text_stays_text(tmp_path):
+    make_run(
+        tmp_path,
+        [{"step": 1, "reward/mean": 0.5, f"reward/{HOSTILE}/mean": 0.5, "reward/math/mean": 0.5}],
+        CONFIG | {"model": HOSTILE, "evals": []},
+    )
+    responses = [group()["responses"][0] | {"text": HOSTILE, "reason": HOSTILE, "extracted": HOSTILE}]
+    hostile = group(messages=[{"role": "user", "content": HOSTILE}], reference=HOSTILE, responses=responses)
+    write_groups(tmp_path, "samples/step-1.jsonl", [hostile])
+    page = Page(build_report(tmp_path))
+    assert [tag for tag, _ in page.tags].count("script") == 4
+    assert "img" not in [tag for tag, _ in page.tags]
+    (kept,) = page.embedded("group-data")
+    assert kept["responses"][0]["text"] == HOSTILE
+    assert kept["reference"] == HOSTILE
+    traces = page.embedded("chart-data")[0]["panels"][0]["traces"]
+    assert f"reward/{HOSTILE}/mean" in [trace["name"] for trace in traces]
+    assert "alert(1)" in page.text, "the model's name is shown as it is"
+
+
+@pytest.mark.parametrize(
+    "rows", [[FIRST], [{"step": 0, "time/step_s": 5.0}], [{"step": 1, "reward/mean": None}], STEPS[:1], STEPS]
+)
+def test_a_partial_run_has_a_report(tmp_path, rows):
+    page = Page(build_report(make_run(tmp_path, rows, config=None)))
+    assert page.embedded("group-data") == []
+    assert isinstance(page.embedded("chart-data"), list)
+
+
+def test_an_unfinished_run_says_so(tmp_path):
+    assert "2 of 4 steps so far" in Page(build_report(make_run(tmp_path, ROWS[:3]))).text
+    assert "so far" not in Page(build_report(make_run(tmp_path))).text
+
+
+def test_a_line_cut_off_is_said(tmp_path):
+    cut = Page(build_report(make_run(tmp_path, tail='{"step": 5, "rew'))).text
+    assert "1 line at the end of metrics.jsonl could not be read" in cut
+    assert "could not be read" not in Page(build_report(make_run(tmp_path))).text
 
 
 def test_no_run_no_report(tmp_path):
@@ -77,22 +217,58 @@ def test_no_run_no_report(tmp_path):
         build_report(tmp_path)
 
 
-def test_the_table_shows_before_after_and_the_paired_gain(tmp_path):
-    fill(tmp_path)
-    (row,) = evaluation_table(read_metrics(tmp_path))
-    assert row == {"name": "s/avg@4", "first": "0.250 ± 0.010", "last": "0.750 ± 0.020", "gain": "+0.500 ± 0.030"}
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
+    make_run(tmp_path)
+    (tmp_path / "report.html").write_text("the old one")
+    (tmp_path / "report.partial").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"cannot write .*report\.partial: No space left"):
+        build_report(tmp_path)
+    assert (tmp_path / "report.html").read_text() == "the old one"
 
 
-def test_charts_hold_what_was_logged(tmp_path):
-    fill(tmp_path)
-    charts = {chart["layout"]["title"]["text"]: chart for chart in make_charts(read_metrics(tmp_path))}
-    assert charts["Reward"]["data"][0]["y"] == [0.5, 1.0]
-    assert "Entropy" not in charts, "a chart without a point is left out"
+def test_groups_come_in_the_order_of_the_run(tmp_path):
+    for name in ("samples/step-10", "samples/step-2", "evals/my-suite-step-10", "evals/my-suite-step-0"):
+        write_groups(tmp_path, f"{name}.jsonl", [group()])
+    groups, note = read_groups(tmp_path)
+    found = [(g["origin"], g["step"]) for g in map(json.loads, groups)]
+    assert found == [("my-suite", 0), ("", 2), ("", 10), ("my-suite", 10)]
+    assert note == ""
 
 
-def test_samples_beyond_the_limit_are_left_out_and_counted(tmp_path):
-    fill(tmp_path, steps=5)
-    size = (tmp_path / "samples" / "step-1.jsonl").stat().st_size
-    groups, left_out = read_groups(tmp_path, max_bytes=2 * size + 10)
-    assert [group["step"] for group in groups] == [1, 5]
-    assert left_out == 3
+def test_the_size_is_capped_and_what_is_missing_is_said(tmp_path):
+    for step in range(1, 9):
+        write_groups(tmp_path, f"samples/step-{step}.jsonl", [group("x" * 1000), group("x" * 1000)])
+    groups, note = read_groups(tmp_path, max_bytes=6000)
+    steps = [json.loads(text)["step"] for text in groups]
+    assert steps == [1, 3, 5, 8], "both ends and steps between, one group of each"
+    assert note == "4 of 8 sample files are left out, 4 are shown in part, for size: see the run folder"
+    assert sum(map(len, groups)) < 6000
+    page = Page(build_report(make_run(tmp_path)))
+    assert len(page.embedded("group-data")) == 16
+    assert "left out" not in page.text
+
+
+def test_the_middle_of_a_very_long_response_is_left_out(tmp_path):
+    write_groups(tmp_path, "samples/step-1.jsonl", [group("a" * 8000 + "b" * 500 + "c" * 8000)])
+    text = json.loads(read_groups(tmp_path)[0][0])["responses"][0]["text"]
+    assert text == "a" * 8000 + "\n[… 500 characters are left out here …]\n" + "c" * 8000
+
+
+def test_broken_sample_lines_and_odd_values(tmp_path):
+    odd = group(advantage=math.nan)
+    odd["responses"][0]["advantage"] = math.nan
+    write_groups(tmp_path, "samples/step-1.jsonl", [odd, group("a\u2028b\x85c", None)], tail='[]\n{"id": "q", "resp')
+    write_groups(tmp_path, "samples/step-last.jsonl", [group()])
+    groups, note = read_groups(tmp_path)
+    first, second = map(json.loads, groups)
+    assert first["responses"][0]["advantage"] is None
+    assert second["responses"][0]["text"] == "a\u2028b\x85c"
+    assert note == "unreadable lines: 2"
+
+
+def test_half_a_surrogate_pair_does_not_stop_the_page(tmp_path):
+    make_run(tmp_path)
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "step-1.jsonl").write_text(json.dumps(group("half \ud83d")) + "\n")
+    (kept,) = Page(build_report(tmp_path)).embedded("group-data")
+    assert kept["responses"][0]["text"] == "half \ud83d"
