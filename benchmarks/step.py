@@ -168,14 +168,7 @@ class SharpenArm:
 
         self.policy.zero_grad(set_to_none=True)
         for micro in batch.updates[0].micro_batches[0]:
-            log_probs, _ = self.policy(
-                micro.input_ids_BT,
-                micro.positions_BT,
-                micro.group_BT,
-                micro.segment_BT,
-                micro.source_N,
-                micro.target_N,
-            )
+            log_probs, _ = self.policy(*micro.model_inputs)
             inputs = LossInputs(
                 learner_logprobs_N=log_probs,
                 start_logprobs_N=log_probs.detach(),

@@ -40,10 +40,7 @@ async def ray_session(config: RayConfig, num_cpus: int) -> AsyncIterator[None]:
     """Ray for the length of a run; a cluster that we started ends with it."""
     import ray
 
-    environment = QUIET_THREADS | {"VERL_PLATFORM": os.environ.get("VERL_PLATFORM", "")}
-    if not _has_gpu():
-        environment |= {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-    environment = {name: value for name, value in environment.items() if value or name == "CUDA_VISIBLE_DEVICES"}
+    environment = QUIET_THREADS | ({} if _has_gpu() else {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""})
     options: dict[str, Any] = {
         "runtime_env": {"env_vars": environment},
         "log_to_driver": False,

@@ -7,13 +7,13 @@ from typing import Any, Protocol
 
 from rewards.combine import soft_overlong
 from rewards.types import RewardRequest, RewardResult
+from rl.filters import GroupFilter
 from rl.prompts import Draw
 from rl.seeds import derive_seed
 from rl.types import ScoredGroup, StepMetrics
 from rollout.types import Group, Prompt, SamplingParams
 
 CollectGroup = Callable[[Draw], Coroutine[Any, Any, ScoredGroup]]
-GroupFilter = Callable[[ScoredGroup], str | None]
 
 
 class Stream(Protocol):

@@ -3,7 +3,8 @@
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,10 @@ class DeepSpeedRank:
         torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // config.num_ranks))
         torch.manual_seed(seed)
         self.config, self.loss_config = config, loss
-        self.device = (
-            torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-        )
+        on_gpu = torch.cuda.is_available()
+        self.device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
         if not dist.is_initialized():
-            deepspeed.init_distributed(dist_backend="nccl" if self.device.type == "cuda" else "gloo", verbose=False)
+            deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", verbose=False)
         self.rank, self.num_ranks = dist.get_rank(), dist.get_world_size()
         self.model_name = model
         self._load = lambda: load_policy(
@@ -61,9 +61,6 @@ class DeepSpeedRank:
             gradient_checkpointing=config.gradient_checkpointing,
         )
         policy = self._load()
-        if config.zero_stage == 3:
-            # The layers' own forward hooks gather them; nothing must reach into a sharded module from outside.
-            deepspeed.utils.set_z3_leaf_modules(policy, [type(policy.model.lm_head)], raise_if_not_found=False)
         self.engine, self.optimizer, *_ = deepspeed.initialize(
             model=policy, model_parameters=policy.parameters(), config=self._deepspeed_config()
         )
@@ -143,7 +140,7 @@ class DeepSpeedRank:
         self, micro: MicroBatch, weight: float, start_N: Tensor | None, counts: UpdateCounts
     ) -> tuple[dict[str, Tensor], float]:
         micro = micro.to(self.device)
-        log_probs_N, entropy_N = self.engine(*_model_inputs(micro))
+        log_probs_N, entropy_N = self.engine(*micro.model_inputs)
         assert micro.advantages_N is not None, "a policy loss needs advantages"
         assert micro.sampler_logprobs_N is not None, "a policy loss needs the sampler's log-probs"
         inputs = LossInputs(
@@ -180,13 +177,13 @@ class DeepSpeedRank:
         if len(updates) == 1:
             return [[None] * len(updates[0].micro_batches)]
         with torch.no_grad():
-            return [[self.engine(*_model_inputs(m.to(self.device)))[0] for m in u.micro_batches] for u in updates]
+            return [[self.engine(*m.to(self.device).model_inputs)[0] for m in u.micro_batches] for u in updates]
 
     def _frozen_logprobs(self, micro: MicroBatch) -> Tensor | None:
         if self.frozen is None:
             return None
         with torch.no_grad():
-            return self.frozen(*_model_inputs(micro))[0]
+            return self.frozen(*micro.model_inputs)[0]
 
     def _set_lr(self) -> float:
         rate = scheduled_lr(self.config.optimizer, self.num_updates)
@@ -207,6 +204,7 @@ class DeepSpeedRank:
             self.entropy_coefficient, self.measured_entropy, self.loss_config.entropy
         )
 
+    @cached_property
     def _parameter_buckets(self) -> list[list[tuple[str, torch.nn.Parameter]]]:
         """Hugging Face names and parameters (tied ones once), in buckets of at most `bucket_mib` where one fits."""
         buckets: list[list[tuple[str, torch.nn.Parameter]]] = []
@@ -223,7 +221,7 @@ class DeepSpeedRank:
         return buckets
 
     def num_buckets(self) -> int:
-        return len(self._parameter_buckets())
+        return len(self._parameter_buckets)
 
     def _gathered(self, bucket: list[tuple[str, torch.nn.Parameter]]) -> Any:
         import deepspeed
@@ -233,7 +231,7 @@ class DeepSpeedRank:
 
     def write_bucket(self, index: int, path: str) -> Bucket | None:
         """Bucket `index` into a file in shared memory; rank 0 answers with what is where in it."""
-        bucket = self._parameter_buckets()[index]
+        bucket = self._parameter_buckets[index]
         with self._gathered(bucket):
             if self.rank != 0:
                 return None
@@ -266,7 +264,7 @@ class DeepSpeedRank:
 
         index: dict[str, str] = {}
         size = 0
-        for number, bucket in enumerate(self._parameter_buckets()):
+        for number, bucket in enumerate(self._parameter_buckets):
             with self._gathered(bucket):
                 if self.rank == 0:
                     folder.mkdir(exist_ok=True)
@@ -293,8 +291,3 @@ class DeepSpeedRank:
             raise ValueError(f"resume: {folder} holds no learner checkpoint")
         for name in STATE:
             setattr(self, name, state[name])
-
-
-def _model_inputs(micro: MicroBatch) -> tuple[Tensor, ...]:
-    names = [f.name for f in fields(MicroBatch)][:6]
-    return tuple(getattr(micro, name) for name in names)

@@ -95,10 +95,6 @@ class LossConfig(BaseModel):
     def needs_frozen_logprobs(self) -> bool:
         return self.kl.place != "none"
 
-    @property
-    def needs_entropy_gradient(self) -> bool:
-        return self.entropy.is_used
-
 
 def needs_every_token(config: LossConfig) -> bool:
     """Whether tokens without advantage have a gradient too (KL, entropy): if not, they need not be computed."""

@@ -84,6 +84,12 @@ class MicroBatch:
     advantages_N: "torch.Tensor | None" = None
     sampler_logprobs_N: "torch.Tensor | None" = None
 
+    @property
+    def model_inputs(self) -> "tuple[torch.Tensor, ...]":
+        """What `rl.policy.Policy` takes, in its order."""
+        rows = (self.input_ids_BT, self.positions_BT, self.group_BT, self.segment_BT)
+        return (*rows, self.source_N, self.target_N)
+
     def to(self, device: "torch.device | str") -> "MicroBatch":
         moved = {}
         for name in self.__slots__:

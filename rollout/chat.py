@@ -21,6 +21,3 @@ class Chat:
         messages = [dict(message) for message in prompt.messages]
         ids = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False, **options)
         return tuple(ids)
-
-    def decode(self, token_ids: tuple[int, ...]) -> str:
-        return self.tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)

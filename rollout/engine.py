@@ -175,10 +175,6 @@ class Engine:
         self.version = version
         await self._llm.resume_generation()
 
-    async def weight_version(self) -> int:
-        """The version that vLLM itself reports."""
-        return int(await self._llm.get_weight_version())
-
     async def stop(self) -> None:
         if self._llm is not None:
             self._llm.shutdown()

@@ -26,14 +26,7 @@ def plain_training(model: str, num_updates: int) -> tuple[dict[str, torch.Tensor
     (update,) = batch.updates
     ((micro,),) = update.micro_batches
     for _ in range(num_updates):
-        log_probs, entropy = policy(
-            micro.input_ids_BT,
-            micro.positions_BT,
-            micro.group_BT,
-            micro.segment_BT,
-            micro.source_N,
-            micro.target_N,
-        )
+        log_probs, entropy = policy(*micro.model_inputs)
         inputs = LossInputs(
             learner_logprobs_N=log_probs,
             start_logprobs_N=log_probs.detach(),

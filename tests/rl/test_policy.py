@@ -48,9 +48,7 @@ def plain(model: str, temperature: float):
 
 
 def run(policy: Policy, micro: MicroBatch):
-    return policy(
-        micro.input_ids_BT, micro.positions_BT, micro.group_BT, micro.segment_BT, micro.source_N, micro.target_N
-    )
+    return policy(*micro.model_inputs)
 
 
 def packed(policy: Policy, **layout):
