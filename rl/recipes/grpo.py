@@ -104,7 +104,8 @@ async def train(config: GRPOConfig, log: RunLog, checkpoints: Path) -> None:
                     collector.release(len(groups))
                 prompts.mark_learned([group.draw for group in groups])
                 evaluated = await evals.run_if_due(step)
-                with log.timer("save"):
-                    await checkpointer.save_if_due(step)
+                # Rows first: a crash in between leaves a row too many, which a resume drops, never one too few.
                 log.write_samples(step, groups, advantages)
                 log.write(step, group_metrics(groups, step) | drawn | batch.packing | learned | evaluated)
+                with log.timer("save"):
+                    await checkpointer.save_if_due(step)
