@@ -1,51 +1,61 @@
-"""The commands under `sharpen rewards`: list, score, check."""
+"""The command `sharpen rewards`: list the tasks, score requests from standard input, check tasks and data."""
 
 import argparse
 import asyncio
 import json
+import os
 import sys
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TextIO
 
 from pydantic import ValidationError
 
-from rewards.registry import Task, find_task, load_tasks
+from rewards.registry import Task, load_tasks
 from rewards.scorer import Scorer, ScorerConfig
 from rewards.types import RewardRequest, RewardResult
 
-LOOK_AHEAD = 64  # lines that may be under way at once
+MAX_WORKERS = 4  # by default
+LOOK_AHEAD = 16  # requests a worker that are read before the first of them is answered
 
 
-def add_commands(commands: Any) -> None:
-    """`rewards` and its sub-commands on an argparse object."""
-    rewards = commands.add_parser("rewards", help="reward tasks: list, score, check")
-    actions = rewards.add_subparsers(required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="the tasks with their parameters and an example")
-    listing.add_argument("--json", action="store_true", help="one JSON array")
-    score = actions.add_parser("score", help="JSON lines of requests in, one result a line out")
-    check = actions.add_parser("check", help="run every task's conformance cases")
-    check.add_argument("--data", metavar="FILE", help="JSON lines of requests whose own reference must be accepted")
-    for action in (listing, score, check):
-        action.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="tasks from elsewhere")
-    for action in (score, check):
-        action.add_argument("--workers", type=int, default=2)
-        action.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS")
-    listing.set_defaults(run=list_tasks)
-    score.set_defaults(run=lambda options: asyncio.run(score_lines(options, sys.stdin, sys.stdout)))
-    check.set_defaults(run=lambda options: asyncio.run(check_tasks(options)))
+def add_commands(subparsers: Any) -> None:
+    """Add the command `rewards` and its own commands to a parser's."""
+    rewards = subparsers.add_parser("rewards", help="list, run and check reward functions")
+    commands = rewards.add_subparsers(required=True, metavar="COMMAND")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--plugin", action="append", default=[], metavar="MODULE|FILE.py[:FUNCTION]")
+    limits = argparse.ArgumentParser(add_help=False)
+    workers = min(MAX_WORKERS, len(os.sched_getaffinity(0)))
+    limits.add_argument("--workers", type=int, default=workers, metavar="N", help=f"processes (default {workers})")
+    limits.add_argument("--timeout", type=float, default=10, metavar="S", help="seconds a response (default 10)")
+    tasks = commands.add_parser("list", parents=[shared], help="all tasks, with their parameters")
+    tasks.add_argument("--json", action="store_true", help="one JSON array, an object a task")
+    tasks.set_defaults(run=_list)
+    score = commands.add_parser("score", parents=[shared, limits], help="JSON lines in, one result a line out")
+    score.set_defaults(run=_score)
+    check = commands.add_parser("check", parents=[shared, limits], help="run every task's conformance cases")
+    check.add_argument(
+        "--data", type=Path, metavar="FILE.jsonl", help="check that each row's own reference is accepted"
+    )
+    check.set_defaults(run=_check)
 
 
-def list_tasks(options: argparse.Namespace) -> int:
-    """Print the tasks."""
-    tasks = load_tasks(tuple(options.plugin))
-    if options.json:
-        print(json.dumps([_describe(task) for task in tasks.values()], ensure_ascii=False, indent=1))
-        return 0
-    for task in tasks.values():
-        print(f"{task.name}  (version {task.version})\n  {task.description}")
-        for name, text in task.params.items():
-            print(f"  params.{name}: {text}")
-        print(f"  example: {task.example.model_dump_json(exclude_none=True, exclude_defaults=True)}\n")
+def _list(options: argparse.Namespace) -> int:
+    with _results() as out:
+        tasks = load_tasks(tuple(options.plugin))
+        rows = [_describe(task) for task in tasks.values()]
+        if options.json:
+            print(json.dumps(rows, indent=2), file=out)
+            return 0
+        width = max(len(row["name"]) for row in rows)
+        for row in rows:
+            print(f"{row['name']:<{width}}  {' '.join(row['description'].split())}", file=out)
+            for name, help_text in row["params"].items():
+                print(f"{'':<{width}}    {name}: {help_text}", file=out)
     return 0
 
 
@@ -53,103 +63,114 @@ def _describe(task: Task) -> dict[str, Any]:
     return {
         "name": task.name,
         "description": task.description,
-        "version": task.version,
         "params": dict(task.params),
-        "example": task.example.model_dump(exclude_none=True),
+        "example": task.example.model_dump(mode="json"),
+        "version": task.version,
     }
 
 
+def _score(options: argparse.Namespace) -> int:
+    code = 0
+    with _results() as out:
+        try:
+            asyncio.run(_score_lines(_config(options), out))
+        except* BrokenPipeError:  # nobody reads on
+            code = 1
+    return code
+
+
+def _check(options: argparse.Namespace) -> int:
+    from rewards.conformance import check
+
+    with _results() as out:
+        num_failures = asyncio.run(check(_config(options), options.data, lambda line: print(line, file=out)))
+    return int(num_failures > 0)
+
+
 def _config(options: argparse.Namespace) -> ScorerConfig:
+    if options.workers < 1:
+        raise ValueError(f"--workers: {options.workers} is below 1")
+    if not options.timeout > 0:
+        raise ValueError(f"--timeout: {options.timeout} is not above 0 seconds")
     return ScorerConfig(num_workers=options.workers, timeout_s=options.timeout, plugins=options.plugin)
 
 
-async def score_lines(options: argparse.Namespace, lines: TextIO, out: TextIO) -> int:
-    """One result a line in the order of the lines, each as soon as it and those before it are known."""
-    async with Scorer(_config(options)) as scorer:
-        tasks = load_tasks(tuple(options.plugin))
-        waiting: asyncio.Queue[asyncio.Task[RewardResult] | None] = asyncio.Queue(LOOK_AHEAD)
-
-        async def read() -> None:
-            async for line in _stripped(lines):
-                await waiting.put(asyncio.create_task(_score_line(line, scorer, tasks)))
-            await waiting.put(None)
-
-        reader = asyncio.create_task(read())
-        while (task := await waiting.get()) is not None:
-            print((await task).model_dump_json(), file=out, flush=True)
-        await reader
-    return 0
-
-
-async def _stripped(lines: TextIO) -> AsyncIterator[str]:
-    while line := await asyncio.to_thread(lines.readline):
-        if line.strip():
-            yield line
-
-
-async def _score_line(line: str, scorer: Scorer, tasks: Any) -> RewardResult:
-    identity = None
+@contextmanager
+def _results() -> Iterator[TextIO]:
+    """Standard output for results alone: until it is closed, what anybody else prints goes to standard error."""
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
     try:
-        content = json.loads(line)
-        identity = content.get("id") if isinstance(content, dict) and isinstance(content.get("id"), str) else None
-        request = RewardRequest.model_validate(content)
-        find_task(request.task, tasks)
-    except (ValidationError, ValueError, RecursionError) as error:
-        return RewardResult(id=identity, score=None, status="error", reason=f"bad request: {error}"[:500])
-    return (await scorer.score([request]))[0]
+        out = os.fdopen(os.dup(saved), "w", encoding="utf-8", errors="backslashreplace")
+        try:
+            yield out
+        finally:
+            with suppress(BrokenPipeError):
+                out.close()
+    finally:
+        sys.stdout.flush()
+        os.dup2(saved, 1)
+        os.close(saved)
 
 
-async def check_tasks(options: argparse.Namespace) -> int:
-    """Judge all conformance cases; 1 when one of them, or a row of `--data`, is not judged as it must be."""
-    tasks = load_tasks(tuple(options.plugin))
-    failures = []
-    async with Scorer(_config(options)) as scorer:
-        for task in tasks.values():
-            requests = [_case_request(task, number) for number in range(len(task.cases))]
-            results = await scorer.score(requests)
-            wrong = [
-                f"{task.name}: {case.name!r} got {result.score} ({result.reason}), must get {case.score}"
-                for case, result in zip(task.cases, results, strict=True)
-                if result.score != case.score
-            ]
-            print(f"{task.name:<16}{len(results) - len(wrong)} of {len(results)} cases as they must be")
-            failures += wrong
-        if options.data:
-            failures += await _check_data(options.data, scorer)
-    for failure in failures:
-        print(failure)
-    return int(bool(failures))
+async def _score_lines(config: ScorerConfig, out: TextIO) -> None:
+    """Results in the order of the lines, each written as soon as those before it are."""
+    async with Scorer(config) as scorer, asyncio.TaskGroup() as group:
+        lines: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
+        pending: asyncio.Queue[asyncio.Task[RewardResult] | None] = asyncio.Queue(LOOK_AHEAD * config.num_workers)
+        _read_lines(lines.put, asyncio.get_running_loop())
+
+        async def start() -> None:
+            while (line := await lines.get()) is not None:
+                await pending.put(group.create_task(_score_line(line, scorer)))
+            await pending.put(None)
+
+        reader = group.create_task(start())
+        while (task := await pending.get()) is not None:
+            out.write((await task).model_dump_json() + "\n")
+            out.flush()
+        await reader
 
 
-def _case_request(task: Task, number: int) -> RewardRequest:
-    case = task.cases[number]
-    reference = task.example.reference if case.reference is None else case.reference
-    return RewardRequest(
-        task=task.name,
-        question=task.example.question,
-        response=case.response,
-        reference=reference,
-        params=dict(case.params),
-        id=case.name,
-    )
+def _read_lines(put: Callable[[bytes | None], Any], loop: asyncio.AbstractEventLoop) -> None:
+    """Feed standard input to a queue of the loop's, from a thread that the end of the program need not wait for."""
+
+    def read() -> None:
+        with suppress(CancelledError, RuntimeError), open(0, "rb", closefd=False) as stdin:  # the loop has ended
+            for line in stdin:
+                asyncio.run_coroutine_threadsafe(put(line), loop).result()
+            asyncio.run_coroutine_threadsafe(put(None), loop).result()
+
+    threading.Thread(target=read, name="standard input", daemon=True).start()
 
 
-def _own_references(path: str) -> list[RewardRequest]:
-    """Each row of a file with its own reference as the response."""
-    requests = []
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines):
-            row = json.loads(line)
-            text = str(row["reference"][0] if isinstance(row["reference"], list) else row["reference"])
-            response = f"\\boxed{{{text.strip('$')}}}" if row["task"].startswith("math") else text
-            requests.append(RewardRequest.model_validate(row | {"response": response, "id": f"row {number}"}))
-    return requests
+async def _score_line(line: bytes, scorer: Scorer) -> RewardResult:
+    """The result of one line; a line that is no request gives one, too."""
+    try:
+        data = _parse(line)
+    except (ValueError, RecursionError) as error:
+        return _failure(f"not a line of JSON: {error}", None)
+    try:
+        request = RewardRequest.model_validate(data)
+        return (await scorer.score([request]))[0]
+    except ValidationError as error:
+        places = (f"{'.'.join(map(str, e['loc'])) or 'the request'}: {e['msg']}" for e in error.errors())
+        return _failure("; ".join(places), data)
+    except ValueError as error:  # an unknown task
+        return _failure(str(error), data)
 
 
-async def _check_data(path: str, scorer: Scorer) -> list[str]:
-    """Rows whose own reference, boxed or plain, their verifier does not accept."""
-    requests = _own_references(path)
-    results = await scorer.score(requests)
-    refused = [f"{path}, {r.id}: its own reference gets {r.score} ({r.reason})" for r in results if r.score != 1]
-    print(f"{path}: {len(results) - len(refused)} of {len(results)} references accepted")
-    return refused
+def _parse(line: bytes) -> Any:
+    """JSON as it is specified, without NaN; a lone surrogate, which no encoder takes, becomes `?`."""
+    data = json.loads(line.decode("utf-8-sig"), parse_constant=_refuse_constant)
+    return json.loads(json.dumps(data, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _failure(reason: str, data: Any) -> RewardResult:
+    known = data.get("id") if isinstance(data, dict) else None
+    return RewardResult(id=known if isinstance(known, str) else None, score=None, status="error", reason=reason[:500])

@@ -4,7 +4,9 @@ import difflib
 import functools
 import importlib
 import importlib.util
+import inspect
 import sys
+import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,9 +41,20 @@ class Task:
     params: Mapping[str, str]
     example: RewardRequest
     cases: tuple[Case, ...]
+    respond: Callable[[Any], str] | None
 
 
 TASKS: dict[str, Task] = {}
+
+
+def boxed(reference: Any) -> str:
+    """The response that commits to a reference, or to the first of a list of them, in a box."""
+    return f"\\boxed{{{stated(reference)}}}"
+
+
+def stated(reference: Any) -> str:
+    """The response that is a reference, or the first of a list of them."""
+    return str(reference[0] if isinstance(reference, list) and reference else reference)
 
 
 def reward(
@@ -51,10 +64,18 @@ def reward(
     params: Mapping[str, str] | None = None,
     example: Mapping[str, Any] | None = None,
     cases: Iterable[Case] = (),
+    respond: Callable[[Any], str] | None = None,
 ) -> Callable[[RewardFunction], RewardFunction]:
-    """Register a function as the reward of task `name`; `params` maps parameters to a line of help."""
+    """Register a function as the reward of task `name`; `params` maps parameters to a line of help.
+
+    `respond` makes the response that commits to a reference, so that data can be checked against the task. Raises
+    ValueError where another module has registered the name.
+    """
 
     def register(function: RewardFunction) -> RewardFunction:
+        if name in TASKS and TASKS[name].function.__module__ != function.__module__:
+            taken = TASKS[name].function.__module__
+            raise ValueError(f"task {name!r} of {function.__module__} is already registered by {taken}; rename it")
         TASKS[name] = Task(
             name=name,
             function=function,
@@ -63,6 +84,7 @@ def reward(
             params=dict(params or {}),
             example=RewardRequest(**{"task": name, "response": "", **(example or {})}),
             cases=tuple(cases),
+            respond=respond,
         )
         return function
 
@@ -79,26 +101,56 @@ def load_tasks(plugins: tuple[str, ...] = ()) -> Mapping[str, Task]:
     return TASKS
 
 
+@functools.cache
 def load_plugin(plugin: str) -> None:
     """Import `module`, `path.py`, or register `module:function` and `path.py:function` under the function's name.
 
-    Raises ValueError where there is nothing to import.
+    A function of verl's signature (data_source, solution_str, ground_truth, extra_info) is taken as it is. Raises
+    ValueError where there is nothing to import.
     """
-    source, _, function = plugin.partition(":")
+    source, _, name = plugin.partition(":")
     try:
         module = _from_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
-    except (ModuleNotFoundError, FileNotFoundError) as error:
-        raise ValueError(f"rewards.plugins: cannot import {source!r}: {error}") from error
-    if function and function not in TASKS:
-        if not callable(getattr(module, function, None)):
-            raise ValueError(f"rewards.plugins: {source} has no function {function!r}")
-        reward(function)(getattr(module, function))
+    # A plug-in is code from anywhere: whatever its import raises is an error of the configuration.
+    except Exception as error:
+        raise ValueError(f"rewards.plugins: cannot import {source!r}: {type(error).__name__}: {error}") from error
+    if not name:
+        return
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise ValueError(f"rewards.plugins: {source} has no function {name!r}")
+    if name not in TASKS or TASKS[name].function is not function:
+        reward(name)(_from_verl(function) if _is_verl_style(function) else function)
+
+
+def _is_verl_style(function: Callable[..., Any]) -> bool:
+    return {"solution_str", "ground_truth"} <= set(inspect.signature(function).parameters)
+
+
+def _from_verl(function: Callable[..., Any]) -> RewardFunction:
+    """verl's compute_score as a reward: `data_source` and `extra_info` are found in the request's params."""
+
+    @functools.wraps(function)
+    async def judge(request: RewardRequest) -> RewardResult | float:
+        answer = function(
+            data_source=request.params.get("data_source", request.task),
+            solution_str=request.response,
+            ground_truth=request.reference,
+            extra_info=request.params.get("extra_info", dict(request.params)),
+        )
+        answer = await answer if inspect.isawaitable(answer) else answer
+        if not isinstance(answer, Mapping):
+            return answer
+        extras = {key: float(value) for key, value in answer.items() if isinstance(value, int | float)}
+        return RewardResult(score=extras.pop("score"), components=extras)
+
+    return judge
 
 
 def _from_file(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
-    name = f"sharpen_plugin_{path.stem}"
+    name = f"sharpen_plugin_{path.stem}_{zlib.crc32(str(path.resolve()).encode()):08x}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None, "a .py file has a spec"
     assert spec.loader is not None, "a .py file has a loader"

@@ -9,6 +9,8 @@ MAX_SPAN_CHARS = 4_096  # of one extracted answer
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
+_SUPERSCRIPT = re.compile("[⁺⁻]?[⁰¹²³⁴-⁹]+")
+_VULGAR_FRACTION = re.compile("[¼-¾⅐-⅞]")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
 
 
@@ -35,10 +37,16 @@ def split_response(text: str) -> Response:
 
 
 def clean(text: str) -> str:
-    """NFKC, digits of every script as ASCII, without zero-width and direction marks; minus signs as `-`."""
-    text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
+    """NFKC, digits of every script as ASCII, without zero-width and direction marks; minus signs as `-`.
+
+    What NFKC would make into other numbers is spelled out first: `2²` as `2^{2}`, `1½` as `1 1/2`.
+    """
+    if text.isascii():
+        return text.strip()
+    text = _SUPERSCRIPT.sub(lambda found: "^{" + found.group() + "}", _INVISIBLE.sub("", text))
+    text = unicodedata.normalize("NFKC", _VULGAR_FRACTION.sub(r" \g<0>", text))
     folded = (str(unicodedata.digit(c)) if c.isdigit() and not c.isascii() else c for c in text)
-    return "".join(folded).replace("\u2212", "-").strip()
+    return _INVISIBLE.sub("", "".join(folded)).replace("\u2212", "-").replace("\u2044", "/").strip()
 
 
 def tail(text: str) -> str:

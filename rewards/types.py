@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 Status = Literal["ok", "error", "timeout", "unscorable"]
 
@@ -26,9 +26,9 @@ class RewardResult(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     id: str | None = None
-    score: float | None
+    score: FiniteFloat | None
     status: Status = "ok"
-    components: dict[str, float] = Field(default_factory=dict)
+    components: dict[str, FiniteFloat] = Field(default_factory=dict)
     extracted: str | None = None
     reason: str = ""
     verifier: str = ""

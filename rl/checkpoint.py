@@ -1,5 +1,6 @@
 """Checkpoints: a folder is complete or it is not there, whatever happened while it was written."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -79,10 +80,13 @@ class Checkpointer:
             await self.learner.save(work)
             states = {name: part.state() for name, part in self.parts.items()}
             (work / "state.json").write_text(json.dumps(states))
-            _seal(work)
-        except OSError as error:
+            await asyncio.to_thread(_seal, work)  # gigabytes take a while, and sampling goes on
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            free_gib = shutil.disk_usage(self.folder).free / 2**30
             shutil.rmtree(work, ignore_errors=True)
-            raise OSError(f"cannot save the checkpoint of step {step} under {self.folder}: {error}") from error
+            raise OSError(
+                f"cannot save the checkpoint of step {step} under {self.folder} ({free_gib:.1f} GiB free): {error}"
+            ) from error
         shutil.rmtree(final, ignore_errors=True)
         work.rename(final)
         _sync(self.folder)
@@ -91,6 +95,8 @@ class Checkpointer:
     def _forget(self) -> None:
         for step in complete_steps(self.folder)[: -self.config.keep]:
             shutil.rmtree(self.folder / f"step-{step}")
+        for partial in self.folder.glob(".step-*.partial"):
+            shutil.rmtree(partial)
 
 
 def complete_steps(folder: Path) -> list[int]:
@@ -115,9 +121,10 @@ def _is_whole(path: Path) -> bool:
 
 
 def _seal(folder: Path) -> None:
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    for path in files:
-        _sync(path)
+    inside = sorted(folder.rglob("*"))
+    for path in inside:
+        _sync(path)  # folders too: a file whose name is not durable is lost
+    files = [path for path in inside if path.is_file()]
     (folder / MANIFEST).write_text(json.dumps({str(p.relative_to(folder)): p.stat().st_size for p in files}))
     _sync(folder / MANIFEST)
     _sync(folder)

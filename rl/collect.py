@@ -84,6 +84,7 @@ class Collector:
         """
         taken: list[ScoredGroup] = []
         dropped: dict[str, int] = {}
+        failure = ""
         while len(taken) < count and (left := self.max_draws_per_step - len(taken) - sum(dropped.values())) > 0:
             self._fill(min(count - len(taken), left))
             group = await self._head()
@@ -94,12 +95,13 @@ class Collector:
                 self.progress(len(taken), count)
             else:
                 dropped[reason] = dropped.get(reason, 0) + 1
+                failure = failure or _failure(group)
                 self.prompts.mark_rejected(group.draw)
         if not taken:
             reasons = ", ".join(f"{reason} {times} times" for reason, times in sorted(dropped.items()))
             raise RuntimeError(
                 f"no group to learn from after {self.max_draws_per_step} draws ({reasons}): the task is too hard or "
-                "too easy for the model, or its reward fails; see the samples, group_filters and max_draws_per_step"
+                f"too easy for the model, or its reward fails{failure}; see group_filters and max_draws_per_step"
             )
         self._fill(0)  # sampling goes on while the learner works, as far as the bound allows
         metrics = {f"group/rejected/{reason}": float(times) for reason, times in dropped.items()}
@@ -121,6 +123,12 @@ class Collector:
         assert count <= self._num_learning, "released more groups than were taken"
         self._num_learning -= count
         self._fill(self.groups_per_step)
+
+
+def _failure(group: ScoredGroup) -> str:
+    """Why one of its samples has no score, if one has none."""
+    failed = [reward for reward in group.rewards if reward.score is None]
+    return f" (for example: {failed[0].status}: {failed[0].reason})" if failed else ""
 
 
 def make_collect_group(

@@ -3,7 +3,7 @@
 import difflib
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -69,6 +69,11 @@ class GRPOConfig(BaseModel):
             raise ValueError("sampling.temperature is 0: greedy samples of one prompt are all alike and teach nothing")
         if self.overlong_cache_tokens >= self.sampling.max_tokens:
             raise ValueError("overlong_cache_tokens must be below sampling.max_tokens")
+        if self.sampling.max_tokens >= self.engine.max_context_tokens:
+            raise ValueError(
+                f"sampling.max_tokens = {self.sampling.max_tokens} leaves no room for a prompt in "
+                f"engine.max_context_tokens = {self.engine.max_context_tokens}"
+            )
         if self.draws_per_step < self.groups_per_step:
             raise ValueError("max_draws_per_step must be at least groups_per_step")
         return self
@@ -121,7 +126,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> GRPOConfig:
 
     try:
         values = OmegaConf.load(path)
-    except (OmegaConfBaseException, yaml.YAMLError) as error:
+    except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: {error}") from error
     return parse_config(with_overrides(values, overrides, str(path)), str(path))
 
@@ -131,13 +136,16 @@ def with_overrides(values: Any, overrides: Sequence[str], source: str) -> dict[s
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    bad = [text for text in overrides if "=" not in text]
+    bad = [text for text in overrides if text.partition("=")[0] == "" or "=" not in text]
     if bad:
         raise ValueError(f"override {bad[0]!r} is not of the form key.path=value")
     try:
-        merged = OmegaConf.merge(OmegaConf.create(values), OmegaConf.from_dotlist(list(overrides)))
+        merged = OmegaConf.create(values)
+        for text in overrides:
+            key, _, value = text.partition("=")
+            OmegaConf.update(merged, key, OmegaConf.from_dotlist([f"value={value}"]).value, merge=True)
         plain = OmegaConf.to_container(merged, resolve=True)
-    except (OmegaConfBaseException, AttributeError, ValueError, TypeError) as error:
+    except (OmegaConfBaseException, yaml.YAMLError, AttributeError, LookupError, ValueError, TypeError) as error:
         raise ValueError(f"{source}: {error}") from error
     if not isinstance(plain, dict):
         raise ValueError(f"{source}: a mapping is wanted, got {type(plain).__name__}")
@@ -146,7 +154,7 @@ def with_overrides(values: Any, overrides: Sequence[str], source: str) -> dict[s
 
 def parse_config(values: dict[str, Any], source: str) -> GRPOConfig:
     recipe = values.get("recipe", "grpo")
-    if recipe not in CONFIGS:
+    if not isinstance(recipe, str) or recipe not in CONFIGS:
         raise ValueError(f"{source}: recipe: unknown {recipe!r}; known are {', '.join(sorted(CONFIGS))}")
     config = validate(CONFIGS[recipe], values, source)
     assert isinstance(config, GRPOConfig)
@@ -193,13 +201,25 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 def check_resumable(old: GRPOConfig, new: GRPOConfig) -> None:
     """A resumed run is the same run: ValueError names every field that must not change."""
-    before, after = old.model_dump(), new.model_dump()
-    changed = sorted(key for key in before if before[key] != after[key] and key not in RESUME_MAY_CHANGE)
+    before, after = old.model_dump(exclude=RESUME_MAY_CHANGE), new.model_dump(exclude=RESUME_MAY_CHANGE)
+    changed = list(_differences(before, after))
     if changed:
         raise ValueError(
             f"--resume: {', '.join(changed)} changed since the run began; only "
             f"{', '.join(sorted(RESUME_MAY_CHANGE))} may. Start a new run for anything else"
         )
+
+
+def _differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
+    """The fields that differ, with both values."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted(before.keys() | after.keys()):
+            yield from _differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for number, (old, new) in enumerate(zip(before, after, strict=True)):
+            yield from _differences(old, new, f"{path}.{number}")
+    elif before != after:
+        yield f"{path} ({before!r} -> {after!r})"
 
 
 def batch_arithmetic(config: GRPOConfig) -> str:

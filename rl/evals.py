@@ -63,8 +63,13 @@ class EvalConfig(BaseModel):
     def _has_prompts(self) -> Self:
         if self.source is None and self.hook is None and self.suite not in SUITES:
             raise ValueError(f"unknown suite {self.suite!r}; known are {', '.join(SUITES)}; or give source or hook")
-        if any(k > self.samples_per_prompt for k in self.pass_k):
-            raise ValueError("pass_k must not exceed samples_per_prompt")
+        if not all(1 <= k <= self.samples_per_prompt for k in self.pass_k):
+            raise ValueError("pass_k must be from 1 to samples_per_prompt")
+        if self.source is None and self.hook is None:
+            try:
+                inspect.signature(SUITES[self.suite].rows).bind(**self.options)
+            except TypeError as error:
+                raise ValueError(f"options of suite {self.suite}: {error}") from error
         if self.hook is not None:
             check_name(self.hook, {}, "eval hook")
         source = self.source

@@ -7,6 +7,7 @@ from itertools import chain
 import numpy as np
 
 from rl.advantages import is_flat
+from rl.filters import GroupFilter
 from rl.types import ScoredGroup, StepMetrics
 
 
@@ -23,7 +24,6 @@ def group_metrics(groups: Sequence[ScoredGroup], step: int) -> StepMetrics:
     metrics = {
         "reward/mean": _mean(scores),
         "reward/std": float(np.std(scores)) if scores else float("nan"),
-        "reward/error_rate": 1 - len(scores) / len(rewards),
         "rollout/tokens": float(sum(lengths)),
         "rollout/response_length": _mean(lengths),
         "rollout/truncated_rate": _mean([sample.finish_reason == "length" for sample in samples]),
@@ -39,20 +39,36 @@ def _mean(values: Sequence[float]) -> float:
 
 
 class ErrorRateGuard:
-    """Ends a run whose rewards fail too often: what is learned from the rest would not be the task."""
+    """Ends a run whose rewards fail too often: what is learned from the rest would not be the task.
+
+    Groups that a filter drops count as well: those whose rewards failed are the first to be dropped.
+    """
 
     def __init__(self, max_error_rate: float) -> None:
         self.max_error_rate = max_error_rate
+        self._groups: list[ScoredGroup] = []
 
-    def check(self, groups: Sequence[ScoredGroup]) -> None:
-        """Raise RuntimeError naming the task, the rate and one reason."""
+    def watch(self, keep: GroupFilter) -> GroupFilter:
+        """The same filter; each group that it judges is remembered until the next `check`."""
+
+        def watched(group: ScoredGroup) -> str | None:
+            self._groups.append(group)
+            return keep(group)
+
+        return watched
+
+    def check(self) -> StepMetrics:
+        """The error rate since the last check. Raises RuntimeError naming the task, the rate and one reason."""
+        groups, self._groups = self._groups, []
         failed = [
             (group.group.prompt.task, reward) for group in groups for reward in group.rewards if reward.score is None
         ]
         total = sum(len(group.rewards) for group in groups)
-        if total and len(failed) / total > self.max_error_rate:
+        assert total, "a step judges at least one response"
+        if len(failed) / total > self.max_error_rate:
             task, reward = failed[0]
             raise RuntimeError(
                 f"{len(failed)} of {total} responses could not be scored, above max_error_rate = "
                 f"{self.max_error_rate}; task {task!r}, for example: {reward.status}: {reward.reason}"
             )
+        return {"reward/error_rate": len(failed) / total}

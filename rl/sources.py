@@ -1,5 +1,6 @@
 """Where prompts come from: files, datasets and generators, each an indexed sequence of rows."""
 
+import inspect
 import itertools
 import json
 import random
@@ -104,7 +105,9 @@ class Source:
         for number, row in itertools.islice(_read(self.config), self.config.limit):
             where = f"{self.config.label}, row {number}"
             try:
-                prompts.append(to_prompt(_parse_line(row, where) if isinstance(row, str) else row, self.config, where))
+                prompts.append(
+                    to_prompt(_parse_line(row, where) if isinstance(row, bytes) else row, self.config, where)
+                )
             except ValueError:
                 if self.config.on_bad_row == "stop":
                     raise
@@ -114,12 +117,16 @@ class Source:
         return prompts
 
 
-def _read(config: SourceConfig) -> Iterator[tuple[int, Row | str]]:
-    """Row numbers from 0 with their rows; a line of JSON stays text. Blank lines are no rows, and keep their number."""
+def _read(config: SourceConfig) -> Iterator[tuple[int, Row | bytes]]:
+    """Row numbers from 0 with their rows; a line of JSON stays bytes. Blank lines are no rows, but are counted."""
     if config.dataset is not None:
         import datasets
 
-        yield from enumerate(datasets.load_dataset(config.dataset, config.name, split=config.split))
+        try:
+            rows = datasets.load_dataset(config.dataset, config.name, split=config.split)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"prompts: dataset {config.dataset}: {error}") from error
+        yield from enumerate(rows)
         return
     path = Path(str(config.path))
     if not path.is_file():
@@ -127,16 +134,19 @@ def _read(config: SourceConfig) -> Iterator[tuple[int, Row | str]]:
     if path.suffix == ".parquet":
         import pyarrow.parquet
 
-        batches = pyarrow.parquet.ParquetFile(path).iter_batches()
+        try:
+            batches = pyarrow.parquet.ParquetFile(path).iter_batches()
+        except pyarrow.ArrowInvalid as error:
+            raise ValueError(f"prompts: {path}: {error}") from error
         yield from enumerate(itertools.chain.from_iterable(batch.to_pylist() for batch in batches))
     elif path.suffix in (".jsonl", ".json"):
-        with open(path, encoding="utf-8") as lines:
+        with open(path, "rb") as lines:
             yield from ((number, line) for number, line in enumerate(lines) if line.strip())
     else:
         raise ValueError(f"prompts: {path} is neither .parquet nor .jsonl")
 
 
-def _parse_line(line: str, where: str) -> Row:
+def _parse_line(line: bytes, where: str) -> Row:
     try:
         row = json.loads(line)
     except ValueError as error:
@@ -150,13 +160,17 @@ def _generator(config: SourceConfig, seed: int) -> Callable[[int], Row]:
     if config.generator is not None:
         function: Callable[..., Row] = find_function(config.generator, {}, "generator")
         label = config.generator
+        try:
+            inspect.signature(function).bind(None, **config.options)
+        except TypeError as error:
+            raise ValueError(f"prompts: options of {label}: {error}") from error
         return lambda k: function(random.Random(derive_seed(seed, label, k)), **config.options)
     import reasoning_gym
 
     try:
         size = config.limit or REASONING_GYM_SIZE
         dataset = reasoning_gym.create_dataset(config.reasoning_gym, seed=seed % 2**31, size=size, **config.options)
-    except ValueError as error:
+    except (ValueError, TypeError, AssertionError) as error:  # it checks its options with assert
         raise ValueError(f"prompts: reasoning_gym {config.reasoning_gym!r}: {error}") from error
 
     def row(index: int) -> Row:
@@ -168,11 +182,13 @@ def _generator(config: SourceConfig, seed: int) -> Callable[[int], Row]:
 
 def to_prompt(row: Row, config: SourceConfig, where: str) -> Prompt:
     """A row as a prompt. Raises ValueError naming the place and the field."""
-    question = row.get("prompt", row.get("question", row.get("problem")))
+    if not isinstance(row, Mapping):
+        raise ValueError(f"prompts: {where}: a mapping is wanted, got {type(row).__name__}")
+    question = _first(row, "prompt", "question", "problem")
     if not question:
         raise ValueError(f"prompts: {where}: no field prompt, question or problem")
     graded = row.get("reward_model")
-    reference = graded.get("ground_truth") if isinstance(graded, Mapping) else row.get("reference", row.get("answer"))
+    reference = graded.get("ground_truth") if isinstance(graded, Mapping) else _first(row, "reference", "answer")
     if reference is None:
         raise ValueError(f"prompts: {where}: no reward_model.ground_truth, reference or answer")
     task = config.task or row.get("task") or _task_of(row.get("data_source"))
@@ -196,6 +212,11 @@ def to_prompt(row: Row, config: SourceConfig, where: str) -> Prompt:
     )
 
 
+def _first(row: Row, *names: str) -> Any:
+    """The first field that is not null: tables that were joined have a column for each name."""
+    return next((row[name] for name in names if row.get(name) is not None), None)
+
+
 def _task_of(data_source: Any) -> str:
     """verl names data sets where we name tasks; what is not a task of ours is taken for mathematics."""
     from rewards.registry import load_tasks
@@ -213,9 +234,11 @@ def _messages(question: Any, config: SourceConfig, where: str) -> tuple[Message,
         text = question if config.template is None else config.template.replace("{question}", question)
         return ({"role": "user", "content": text},)
     try:
-        messages = tuple({"role": str(m["role"]), "content": str(m["content"])} for m in question)
+        messages = tuple({"role": m["role"], "content": m["content"]} for m in question)
     except (TypeError, KeyError) as error:
         raise ValueError(f"prompts: {where}: prompt is neither a text nor a list of role and content") from error
+    if not all(isinstance(value, str) for message in messages for value in message.values()):
+        raise ValueError(f"prompts: {where}: role and content of a message must be texts, got {messages!r:.200}")
     if config.template is not None:
         last = dict(messages[-1])
         last["content"] = config.template.replace("{question}", last["content"])

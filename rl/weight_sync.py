@@ -25,7 +25,7 @@ async def publish_weights(learner: Learner, sampler: Sampler, version: int) -> N
     async with sampler.updating() as seats:
         engines = {seat.engine: seat for seat in seats}
         for engine in await _transfer(learner, list(engines), version):
-            engines[engine].lost.set()
+            engines[engine].give_up()
 
 
 async def _transfer(learner: Learner, engines: list[EngineHandle], version: int) -> list[EngineHandle]:

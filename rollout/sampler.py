@@ -49,6 +49,11 @@ class Seat:
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     num_restarts: int = 0
 
+    def give_up(self) -> None:
+        """Out of service until the watcher has put another engine here."""
+        self.ready.clear()
+        self.lost.set()
+
 
 class Sampler:
     """Sends each prompt to the engine with the fewest requests; a request whose engine dies goes elsewhere.
@@ -111,14 +116,15 @@ class Sampler:
     ) -> tuple[int, list[Completion]]:
         for _ in range(LIMIT_OF_ATTEMPTS):
             seat = await self._pick()
+            engine = seat.engine
             seat.num_waiting += 1
             try:
                 return await self._until_lost(
-                    seat, seat.engine.generate(token_ids, params, num_samples=num_samples, seed=seed)
+                    seat, engine.generate(token_ids, params, num_samples=num_samples, seed=seed)
                 )
             except EngineLost:
-                seat.lost.set()
-                await asyncio.sleep(0)  # let the watcher take the seat out of service
+                if seat.engine is engine:  # else it is replaced already
+                    seat.give_up()
             finally:
                 seat.num_waiting -= 1
         raise EngineLost(f"prompt {prompt.id}: its engine died {LIMIT_OF_ATTEMPTS} times in a row; see the engine logs")
@@ -126,18 +132,22 @@ class Sampler:
     async def _pick(self) -> Seat:
         """The ready seat with the fewest requests; waits for a restart when there is none."""
         while True:
-            usable = [seat for seat in self.seats if seat.ready.is_set() and not seat.lost.is_set()]
+            usable = [seat for seat in self.seats if seat.ready.is_set()]
             if usable:
                 return min(usable, key=lambda seat: seat.num_waiting)
+            # A watcher ends only with the reason why its engine cannot be restarted; others may still come back.
+            watchers = [watcher for watcher in self._watchers if not watcher.done()]
+            if not watchers:
+                self._watchers[0].result()
             waits = [asyncio.create_task(seat.ready.wait()) for seat in self.seats]
             limit = 2 * self.config.start_timeout_s
-            done, rest = await asyncio.wait([*waits, *self._watchers], timeout=limit, return_when="FIRST_COMPLETED")
-            for task in rest & set(waits):
-                task.cancel()
+            try:
+                done, _ = await asyncio.wait([*waits, *watchers], timeout=limit, return_when="FIRST_COMPLETED")
+            finally:
+                for task in waits:
+                    task.cancel()
             if not done:
                 raise EngineLost(f"no engine came up within {limit:.0f} s")
-            for watcher in done & set(self._watchers):
-                watcher.result()  # a watcher ends only with the reason why its engine cannot be restarted
 
     async def _until_lost(self, seat: Seat, call: Awaitable[Any]) -> Any:
         """The call's answer, or EngineLost as soon as the watcher gives the engine up."""
@@ -161,31 +171,36 @@ class Sampler:
                 await asyncio.wait_for(seat.lost.wait(), WATCH_EVERY_S)
             if not seat.lost.is_set():
                 try:
-                    count = await asyncio.wait_for(seat.engine.progress(), self.config.stall_timeout_s)
+                    count = await asyncio.wait_for(
+                        self._until_lost(seat, seat.engine.progress()), self.config.stall_timeout_s
+                    )
                 except (EngineLost, TimeoutError):
-                    seat.lost.set()
+                    seat.give_up()
                 else:
                     idle = seat.num_waiting == 0 or self._updating.locked()
                     if count != last_count or idle:
                         last_count, last_change = count, clock()
                     if clock() - last_change > self.config.stall_timeout_s:
-                        seat.lost.set()
+                        seat.give_up()
             if seat.lost.is_set():
                 await self._replace(seat)
                 last_count, last_change = -1, clock()
 
     async def _replace(self, seat: Seat) -> None:
-        seat.ready.clear()
+        seat.engine.kill()
+        if seat.num_restarts == LIMIT_OF_ATTEMPTS:
+            raise EngineLost(f"{seat.engine.name} died {seat.num_restarts + 1} times; see the engine logs")
         seat.num_restarts += 1
         self.num_restarts += 1
-        if seat.num_restarts > LIMIT_OF_ATTEMPTS:
-            raise EngineLost(f"{seat.engine.name} died {seat.num_restarts} times; see the engine logs")
-        seat.engine.kill()
-        engine = await asyncio.wait_for(self._start_engine(seat.index), self.config.start_timeout_s)
+        limit = self.config.start_timeout_s
+        try:
+            # At once the seat's own, so that it is stopped with the others whatever comes next.
+            seat.engine = await asyncio.wait_for(self._start_engine(seat.index), limit)
+        except TimeoutError as error:
+            raise EngineLost(f"{seat.engine.name} did not come up again within {limit:.0f} s") from error
         async with self._updating:
             if self.restore is not None:
-                await self.restore(engine)
-            seat.engine = engine
+                await self.restore(seat.engine)
             seat.lost.clear()
             seat.ready.set()
 
@@ -193,7 +208,7 @@ class Sampler:
     async def updating(self):
         """Engines that take part in a weight update; none is replaced while it runs."""
         async with self._updating:
-            yield [seat for seat in self.seats if seat.ready.is_set() and not seat.lost.is_set()]
+            yield [seat for seat in self.seats if seat.ready.is_set()]
 
 
 def _sample(completion: Completion, version: int) -> Sample:

@@ -1,6 +1,7 @@
 """Doubles for parts that live in other processes. Real parts are tested where they can run."""
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -11,8 +12,8 @@ from rewards.types import RewardRequest, RewardResult
 from rl.learner import Bucket
 from rl.prompts import Draw
 from rl.types import ScoredGroup, StepMetrics, TrainBatch
-from rollout.engine import Completion
-from rollout.sampler import EngineLost
+from rollout.engine import Completion, EngineConfig
+from rollout.sampler import EngineLost, Sampler
 from rollout.types import Group, Prompt, Sample, SamplingParams
 
 
@@ -103,13 +104,39 @@ class FakeStream:
         self.rejected.append(index)
 
 
+class FakeCollect:
+    """Groups that take random times, under a version that the test raises; some are without signal, some fail."""
+
+    def __init__(self, seed: int, flat_rate: float = 0.0, unscored_rate: float = 0.0) -> None:
+        self.rng = random.Random(seed)
+        self.version = 0
+        self.flat_rate, self.unscored_rate = flat_rate, unscored_rate
+        self.under_way = self.most_under_way = 0
+
+    async def __call__(self, draw: Draw) -> ScoredGroup:
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        version, kind = self.version, self.rng.random()
+        for _ in range(self.rng.choice((0, 1, 1, 2, 30))):
+            await asyncio.sleep(0)
+        self.under_way -= 1
+        scores: list[float | None] = [0.0, 1.0]
+        if kind < self.flat_rate:
+            scores = [1.0, 1.0]
+        elif kind < self.flat_rate + self.unscored_rate:
+            scores = [None, 1.0]
+        group = make_group(["a", "b"], draw.prompt, policy_version=version)
+        rewards = tuple(RewardResult(score=s, status="error" if s is None else "ok", reason="no judge") for s in scores)
+        return ScoredGroup(group=group, rewards=rewards, draw=draw.index)
+
+
 class FakeLearner:
-    """A learner of so many bytes: it saves a file, and may fail while it does."""
+    """A learner of one number: it sends three buckets and saves one file, and may fail while it does."""
 
     num_ranks, updates_per_step = 1, 1
 
-    def __init__(self, fails_at_save: bool = False) -> None:
-        self.fails_at_save = fails_at_save
+    def __init__(self, save_error: Exception | None = None) -> None:
+        self.save_error = save_error
         self.value = 0
         self.num_sent = 0
 
@@ -124,50 +151,73 @@ class FakeLearner:
 
     async def save(self, folder: Path) -> None:
         (folder / "weights").write_text(str(self.value))
-        if self.fails_at_save:
-            raise OSError(28, "No space left on device")
+        if self.save_error is not None:
+            raise self.save_error
 
     async def load(self, folder: Path) -> None:
         self.value = int((folder / "weights").read_text())
 
 
-class FakeEngine:
-    """An engine that answers after `delay_s`, hangs, or dies at a call of the given name."""
+class FakePart:
+    """A part whose state is one number."""
 
-    def __init__(self, name: str, *, delay_s: float = 0.0, dies_at: str = "", hangs: bool = False) -> None:
-        self.name, self.delay_s, self.dies_at, self.hangs = name, delay_s, dies_at, hangs
+    def __init__(self) -> None:
+        self.count = 0
+
+    def state(self) -> dict[str, Any]:
+        return {"count": self.count}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.count = state["count"]
+
+
+class FakeEngine:
+    """An engine that answers after `delay_s`, hangs at the calls named, and dies (or raises `error`) at one of them."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        delay_s: float = 0.0,
+        dies_at: str = "",
+        hangs_at: tuple[str, ...] = (),
+        error: Exception | None = None,
+    ) -> None:
+        self.name, self.delay_s, self.dies_at, self.hangs_at, self.error = name, delay_s, dies_at, hangs_at, error
         self.version = 0
         self.served: list[tuple[int, ...]] = []
         self.buckets: list[Bucket] = []
         self.killed = False
 
-    def _maybe_die(self, call: str) -> None:
+    async def _maybe_die(self, call: str) -> None:
+        if call in self.hangs_at:
+            await asyncio.sleep(3600)
         if self.killed or self.dies_at == call:
-            raise EngineLost(f"{self.name} died at {call}")
+            raise self.error or EngineLost(f"{self.name} died at {call}")
 
     async def generate(
         self, prompt_token_ids: tuple[int, ...], params: SamplingParams, *, num_samples: int, seed: int
     ) -> tuple[int, list[Completion]]:
         version = self.version
-        await asyncio.sleep(3600 if self.hangs else self.delay_s)
-        self._maybe_die("generate")
+        await asyncio.sleep(self.delay_s)
+        await self._maybe_die("generate")
         self.served.append(prompt_token_ids)
         return version, [Completion((seed % 100,), (-0.5,), f"text {n}", "stop") for n in range(num_samples)]
 
     async def progress(self) -> int:
-        self._maybe_die("progress")
-        return 0 if self.hangs else time.monotonic_ns()
+        await self._maybe_die("progress")
+        return 0 if "generate" in self.hangs_at else time.monotonic_ns()
 
     async def begin_update(self) -> None:
-        self._maybe_die("begin_update")
+        await self._maybe_die("begin_update")
         self.buckets.clear()
 
     async def load_bucket(self, bucket: Bucket) -> None:
-        self._maybe_die("load_bucket")
+        await self._maybe_die("load_bucket")
         self.buckets.append(bucket)
 
     async def end_update(self, version: int) -> None:
-        self._maybe_die("end_update")
+        await self._maybe_die("end_update")
         self.version = version
 
     def kill(self) -> None:
@@ -179,3 +229,25 @@ class FakeChat:
 
     def render(self, prompt: Prompt) -> tuple[int, ...]:
         return tuple(map(ord, prompt.messages[-1]["content"]))
+
+
+def open_fake_sampler(
+    engines: Sequence[FakeEngine],
+    replacements: Sequence[FakeEngine] = (),
+    *,
+    stall_timeout_s: float = 0.2,
+    start_timeout_s: float = 5,
+    start_delay_s: float = 0,
+) -> Sampler:
+    """A sampler over engines in this process; each restart takes the next replacement, for whichever seat."""
+    waiting = list(replacements)
+
+    async def start(index: int) -> FakeEngine:
+        if not waiting:
+            raise EngineLost(f"engine {index} cannot be started")
+        engine = waiting.pop(0)
+        await asyncio.sleep(start_delay_s)
+        return engine
+
+    config = EngineConfig(max_context_tokens=64, stall_timeout_s=stall_timeout_s, start_timeout_s=start_timeout_s)
+    return Sampler(list(engines), FakeChat(), config, start)  # type: ignore[arg-type]

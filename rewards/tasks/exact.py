@@ -1,7 +1,9 @@
 """Task `exact`: the answer is one of the reference texts."""
 
-from rewards.registry import Case, reward
-from rewards.response import split_response
+from typing import Any
+
+from rewards.registry import Case, reward, stated
+from rewards.response import clean, split_response
 from rewards.types import RewardRequest, RewardResult
 from rewards.verifiers.text import same_text
 
@@ -11,6 +13,7 @@ MAX_ANSWER_CHARS = 1_000
 @reward(
     "exact",
     params={"case_sensitive": "false (default): case does not count"},
+    respond=stated,
     example={"question": "The capital of France?", "response": "Paris.", "reference": ["Paris", "City of Paris"]},
     cases=[
         Case(name="honest", response="Paris", score=1),
@@ -29,14 +32,25 @@ def exact(request: RewardRequest) -> RewardResult:
     """1 where the answer after the thinking is the reference, or one of a list, up to case and punctuation."""
     assert isinstance(request.response, str), "checked by the scorer"
     references = request.reference if isinstance(request.reference, list) else [request.reference]
-    texts = [str(reference) for reference in references if reference is not None and str(reference).strip()]
-    if not texts:
-        return RewardResult(score=None, status="unscorable", reason="the reference is empty", verifier="exact")
+    texts = [text for text in map(_text, references) if text is not None]
+    if len(texts) < max(len(references), 1):
+        reason = "the reference is no text, or an empty one"
+        return RewardResult(score=None, status="unscorable", reason=reason, verifier="exact")
+    case_sensitive = request.params.get("case_sensitive", False)
+    if not isinstance(case_sensitive, bool):
+        raise ValueError(f"params.case_sensitive: {case_sensitive!r} is neither true nor false")
     answer = split_response(request.response).answer
     if not answer:
         return RewardResult(score=0, reason="no answer", verifier="exact")
     if len(answer) > MAX_ANSWER_CHARS:
         reason = f"an answer of more than {MAX_ANSWER_CHARS} characters"
         return RewardResult(score=0, reason=reason, verifier="exact")
-    equal = same_text(answer, texts, case_sensitive=bool(request.params.get("case_sensitive", False)))
+    equal = same_text(answer, texts, case_sensitive=case_sensitive)
     return RewardResult(score=float(equal), extracted=answer, reason="compared as text", verifier="exact")
+
+
+def _text(reference: Any) -> str | None:
+    """A reference as text, `7.0` as `7`; None for what is no text or number, and for blanks."""
+    if isinstance(reference, float) and reference.is_integer():
+        reference = int(reference)
+    return str(reference) if isinstance(reference, str | int | float) and clean(str(reference)) else None

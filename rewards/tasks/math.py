@@ -1,18 +1,10 @@
 """Task `math`: an expression equal to the reference."""
 
-import re
-
-from rewards.registry import Case, reward
-from rewards.response import BoundExceeded, clean, last_boxed, split_response, tail
+from rewards.extraction import extract_answer
+from rewards.registry import Case, boxed, reward
+from rewards.response import BoundExceeded
 from rewards.types import RewardRequest, RewardResult
-from rewards.verifiers.math import UnreadableReference, verify_math
-
-_PHRASE = re.compile(
-    r"(?:final answer|answer|result)\s*(?:is|:|=)\s*:?\s*\**\s*(?P<answer>[^\n]{1,200}?)\s*\**\s*(?:\.\s|\.?\s*$|\n)",
-    re.IGNORECASE,
-)
-_CLOSING = re.compile(r"=\s*\**\s*(?P<answer>[^=\n]{1,200}?)\**\s*\.?\s*$")
-_LAST_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?")
+from rewards.verifiers.math import UnreadableReference, read_references, verify_math
 
 PARAMS = {
     "extract": "boxed (default): the last box after the thinking, nothing else; lenient: final-answer phrases, a "
@@ -22,34 +14,10 @@ PARAMS = {
 }
 
 
-def extract_answer(response: str, extract: str) -> str | None:
-    """The answer that a response commits to, cleaned, or None. Raises BoundExceeded, ValueError for `extract`."""
-    if extract not in ("boxed", "lenient"):
-        raise ValueError(f"params.extract: unknown {extract!r}; known are boxed, lenient")
-    answer = split_response(response).answer
-    if answer is None:
-        return None
-    boxed = last_boxed(answer)
-    if boxed is not None or extract == "boxed":
-        return clean(boxed) if boxed else None
-    return _lenient(clean(tail(answer)))
-
-
-def _lenient(text: str) -> str | None:
-    phrases = list(_PHRASE.finditer(text))
-    if phrases:
-        text = phrases[-1]["answer"].strip()
-        if not (text and re.search(r"[a-z]{3,}", text)):
-            return text or None
-    elif (closing := _CLOSING.search(text)) and re.search(r"\d|\\", closing["answer"]):
-        return closing["answer"].strip()
-    numbers = _LAST_NUMBER.findall(text)
-    return numbers[-1].rstrip(",") if numbers else None
-
-
 @reward(
     "math",
     params=PARAMS,
+    respond=boxed,
     example={"question": "What is 1/2 + 1/4?", "response": "It is \\boxed{\\frac{3}{4}}.", "reference": "3/4"},
     cases=[
         Case(name="honest", response="So \\boxed{\\frac{3}{4}}", score=1),
@@ -73,13 +41,17 @@ def _lenient(text: str) -> str | None:
     ],
 )
 def math(request: RewardRequest) -> RewardResult:
-    """1 where the response's final answer equals the reference expression, else 0."""
+    """1 where the response's final answer equals the reference, or one of a list of references, else 0."""
     assert isinstance(request.response, str), "checked by the scorer"
+    evaluated = request.params.get("evaluated", True)
+    if not isinstance(evaluated, bool):
+        raise ValueError(f"params.evaluated: {evaluated!r} is neither true nor false")
     try:
+        read_references(request.reference)
         answer = extract_answer(request.response, request.params.get("extract", "boxed"))
         if answer is None:
             return RewardResult(score=0, reason="no answer", verifier="math")
-        verdict = verify_math(answer, request.reference, evaluated=request.params.get("evaluated", True))
+        verdict = verify_math(answer, request.reference, evaluated=evaluated)
     except BoundExceeded as error:
         return RewardResult(score=0, reason=str(error), verifier="math")
     except UnreadableReference as error:

@@ -1,19 +1,22 @@
 """Task `math_int`: an integer from 0 to 999, as AIME asks."""
 
 import re
+from typing import Any
 
-from rewards.registry import Case, reward
-from rewards.response import BoundExceeded
-from rewards.tasks.math import PARAMS, extract_answer
+from rewards.extraction import extract_answer
+from rewards.registry import Case, boxed, reward
+from rewards.response import BoundExceeded, clean
+from rewards.tasks.math import PARAMS
 from rewards.types import RewardRequest, RewardResult
 from rewards.verifiers.numbers import plain
 
-_LITERAL = re.compile(r"\d{1,6}")
+_LITERAL = re.compile(r"(?:[A-Za-z] ?= ?)?(\d{1,6})", re.ASCII)
 
 
 @reward(
     "math_int",
     params={"extract": PARAMS["extract"]},
+    respond=boxed,
     example={"question": "Find the remainder.", "response": "\\boxed{070}", "reference": 70},
     cases=[
         Case(name="honest", response="\\boxed{70}", score=1),
@@ -34,16 +37,27 @@ _LITERAL = re.compile(r"\d{1,6}")
 def math_int(request: RewardRequest) -> RewardResult:
     """1 where the final answer is the reference as a literal integer, else 0."""
     assert isinstance(request.response, str), "checked by the scorer"
-    reference = plain(str(request.reference))
-    if not _LITERAL.fullmatch(reference) or int(reference) > 999:
-        reason = f"the reference {reference[:40]!r} is no integer from 0 to 999"
+    reference = _read(request.reference)
+    if reference is None:
+        reason = f"the reference, of type {type(request.reference).__name__}, is no integer from 0 to 999"
         return RewardResult(score=None, status="unscorable", reason=reason, verifier="math_int")
     try:
         answer = extract_answer(request.response, request.params.get("extract", "boxed"))
     except BoundExceeded as error:
         return RewardResult(score=0, reason=str(error), verifier="math_int")
-    literal = plain(answer) if answer is not None else ""
-    if not _LITERAL.fullmatch(literal):
+    if answer is None:
+        return RewardResult(score=0, reason="no answer", verifier="math_int")
+    literal = _LITERAL.fullmatch(plain(answer))
+    if not literal:
         return RewardResult(score=0, extracted=answer, reason="no literal integer", verifier="math_int")
-    equal = int(literal) == int(reference)
+    equal = int(literal[1]) == reference
     return RewardResult(score=float(equal), extracted=answer, reason="compared as integers", verifier="math_int")
+
+
+def _read(reference: Any) -> int | None:
+    if isinstance(reference, bool) or not isinstance(reference, int | float | str):
+        return None
+    if isinstance(reference, str):
+        literal = _LITERAL.fullmatch(plain(clean(reference)))
+        reference = int(literal[1]) if literal else -1
+    return int(reference) if 0 <= reference <= 999 and reference == int(reference) else None

@@ -3,25 +3,32 @@
 May run long on hostile input: call it in a worker that can be killed. Text is never evaluated.
 """
 
+import math
 import re
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
-from rewards.verifiers.numbers import MAX_DIGITS, Number, parse_number, plain, same_number
+from rewards.response import clean
+from rewards.verifiers.expressions import read_reference, same_expression, same_rounded
+from rewards.verifiers.numbers import MAX_DIGITS, parse_number, plain, same_number
+from rewards.verifiers.shapes import Items, split_items, without_names
 
+MAX_CHARS = 4_096
 MAX_DEPTH = 32
 MAX_ITEMS = 64
-MIN_ROUNDED_PLACES = 6
+MAX_BARS = 12  # the grammar takes exponential time to pair more
 
 _CHAIN = re.compile(r"(?<![<>!:\\])=|\\approx|≈|\\simeq|\\sim(?![a-z])")
-_NAME = re.compile(r"\\?[A-Za-z]\w*(?:_\{?\w+\}?)?(?:\([a-zA-Z, ]+\))?")
+_NAME = re.compile(r"\\?[A-Za-z]\w*(?:_\{\w+\})?(?:\([a-zA-Z, ]+\))?|\([a-z](?:, ?[a-z])+\)")
 _OPERATION = re.compile(
-    r"\\(?:int|sum|prod|lim|binom|tbinom|dbinom|div)(?![a-z])|!|(?<=[\w)}\]])\s*(?:\+|-|\*|÷|×)\s*(?=[\w(\\{])"
-    r"|\\(?:times|cdot)(?![a-z])(?!\s*10\s*\^)"
+    r"\\(?:int|sum|prod|lim|binom|tbinom|dbinom|div)(?![a-z])|!|(?<=[\w)}\]]) ?(?:\+|-|\*|÷|×) ?(?=[\w(\\{])"
+    r"|\\(?:times|cdot)(?![a-z])(?! ?10 ?\^)|[\d)}] ?\( ?-?\d"
 )
-_UNFINISHED = re.compile(r"\\(?:int|sum|prod|lim|binom|tbinom|dbinom)(?![a-z])|\d\s*!")
-_MAGNITUDE = re.compile(r"\^\s*\{?[^{}]*\^|\*\*[^*]*\*\*|!\s*!|\d{4,}\s*\)?\s*!|\^\s*\{?\s*-?\d{4,}|\*\*\s*-?\d{4,}")
+_UNFINISHED = re.compile(r"\\(?:int|sum|prod|lim|binom|tbinom|dbinom)(?![a-z])|\d ?!")
+_MAGNITUDE = re.compile(r"\^ ?\{?[^{}^]*\^|\*\*[^*]*\*\*|! ?!|\d{4,} ?\)? ?!|\^ ?\{? ?-?\d{4,}|\*\* ?-?\d{4,}")
+_SUBSCRIPTS = re.compile(r"_ ?\{?\w ?_")
+_MISREAD = re.compile(r"(?<![_\d])\d+ \d|\d ?\$ ?\d|\d_\{?\d|\\[lcd]?dots|\.\.\.|\d ?: ?\d|--|\+\+|\+-")
+_WORDS = re.compile(r"[A-Za-z]{3,}(?:[ '-][A-Za-z]+)*")
 
 
 class UnreadableReference(ValueError):
@@ -36,100 +43,168 @@ class Verdict:
     reason: str
 
 
+def read_references(reference: Any) -> list[str]:
+    """The texts that a reference accepts: that of a number or a text, or of any item of a list.
+
+    Raises UnreadableReference where one of them cannot be read.
+    """
+    items = reference if isinstance(reference, list) else [reference]
+    if not items:
+        raise UnreadableReference("the reference is an empty list")
+    return [_read_reference(item) for item in items]
+
+
+def _read_reference(item: Any) -> str:
+    if isinstance(item, bool) or not isinstance(item, str | int | float):
+        raise UnreadableReference(f"a reference is a text or a number, not {type(item).__name__}")
+    if isinstance(item, int) and item.bit_length() > 4 * MAX_DIGITS:
+        raise UnreadableReference(f"a number of more than {MAX_DIGITS} digits")
+    if isinstance(item, float) and not math.isfinite(item):
+        raise UnreadableReference(f"the reference is {item}")
+    text = plain(clean(str(item)))
+    if not text:
+        raise UnreadableReference("the reference is empty")
+    if (bound := exceeded_bound(text)) is not None:
+        raise UnreadableReference(f"the reference is beyond a bound: {bound}")
+    if parse_number(text) or _WORDS.fullmatch(text):
+        return text
+    items = split_items(text)
+    if items is not None:
+        for part in items.parts:
+            _read_reference(part)
+    elif not read_reference(text):
+        raise UnreadableReference(f"cannot read the reference {text[:80]!r}")
+    return text
+
+
 def verify_math(answer: str, reference: Any, *, evaluated: bool = True) -> Verdict:
     """Judge an extracted answer. Raises UnreadableReference.
 
-    With `evaluated`, an answer to a numeric reference must not still hold the operation that was asked for.
+    With `evaluated`, an answer to a numeric reference must not still hold the operation that was asked for. A list of
+    references accepts what any of them accepts.
     """
-    gold = plain(str(reference))
-    if not gold:
-        raise UnreadableReference("the reference is empty")
+    golds = read_references(reference)
     if (bound := exceeded_bound(answer)) is not None:
         return Verdict(False, bound)
-    sides = [plain(side) for side in _CHAIN.split(answer)]
-    if "=" not in gold and len(sides) > 1:
-        if _NAME.fullmatch(sides[0]) and not _NAME.fullmatch(gold):
-            sides = sides[1:]  # `x = 5` names what the value is of
-        if not all(sides):
-            return Verdict(False, "a side of the equation is empty")
-        *steps, last = sides
-        for side in steps:
-            if not _verify_side(side, gold, evaluated=False).equal:
-                return Verdict(False, f"{side!r} in the chain does not equal the reference")
-        return _verify_side(last, gold, evaluated=evaluated)
-    return _verify_side(plain(answer), gold, evaluated=evaluated)
+    answer = plain(clean(answer))
+    verdict = Verdict(False, "no answer")
+    for gold in golds:
+        verdict = _verify_chain(answer, gold, evaluated=evaluated)
+        if verdict.equal:
+            break
+    return verdict
 
 
-def exceeded_bound(answer: str) -> str | None:
-    """The bound that an answer breaks, or None: checks in linear time before anything may run long."""
-    digits = max((len(run) for run in re.findall(r"\d+", answer)), default=0)
+def exceeded_bound(text: str) -> str | None:
+    """The bound that a text breaks, or None: checks in linear time before anything may run long."""
+    if len(text) > MAX_CHARS:
+        return f"more than {MAX_CHARS} characters"
+    digits = max((len(run) for run in re.findall(r"\d+", text)), default=0)
     if digits > MAX_DIGITS:
         return f"a number of more than {MAX_DIGITS} digits"
     depth = deepest = 0
-    for character in answer:
+    for character in text:
         depth += (character in "{([") - (character in "})]")
         deepest = max(deepest, depth)
     if deepest > MAX_DEPTH:
         return f"brackets nested more than {MAX_DEPTH} deep"
-    if answer.count(",") > MAX_ITEMS:
+    if text.count(",") > MAX_ITEMS:
         return f"more than {MAX_ITEMS} items"
-    if _MAGNITUDE.search(answer):
+    if text.count("|") > MAX_BARS or _SUBSCRIPTS.search(text):
+        return f"more than {MAX_BARS} bars, or a tower of subscripts"
+    if _MAGNITUDE.search(text):
         return "a tower of powers, a large power or a large factorial"
     return None
 
 
+def _verify_chain(answer: str, gold: str, *, evaluated: bool) -> Verdict:
+    """Every side of `a = b = c` must equal the reference, save a name in front; the last one must be finished."""
+    if _same_text(answer, gold):
+        return Verdict(True, "the same text")
+    golden = [side.strip() for side in _CHAIN.split(gold)]
+    if len(golden) == 2 and _NAME.fullmatch(golden[0]) and all(golden):
+        sides = [side.strip() for side in _CHAIN.split(answer)]
+        named = len(sides) > 1 and _NAME.fullmatch(sides[0])
+        if not named or _same_text(sides[0], golden[0]):
+            right = _verify_chain(answer, golden[1], evaluated=evaluated)
+            return right if right.equal or len(sides) == 1 else _verify_side(answer, gold, evaluated=evaluated)
+    if len(golden) > 1:
+        return _verify_side(answer, gold, evaluated=evaluated)
+    sides = [side.strip() for side in _CHAIN.split(without_names(answer))]
+    if len(sides) > 1 and _NAME.fullmatch(sides[0]) and not _NAME.fullmatch(gold):
+        sides = sides[1:]  # `x = 5` names what the value is of
+    if not all(sides):
+        return Verdict(False, "no answer" if len(sides) == 1 else "a side of the equation is empty")
+    *steps, last = sides
+    for side in steps:
+        if not _verify_side(side, gold, evaluated=False).equal:
+            return Verdict(False, f"{side[:80]!r} in the chain does not equal the reference")
+    return _verify_side(last, gold, evaluated=evaluated)
+
+
 def _verify_side(answer: str, gold: str, *, evaluated: bool) -> Verdict:
-    if not answer:
-        return Verdict(False, "no answer")
+    if _same_text(answer, gold):
+        return Verdict(True, "the same text")
     gold_number, number = parse_number(gold), parse_number(answer)
     if gold_number and number:
         return Verdict(same_number(number, gold_number), "compared as exact numbers")
-    if answer.replace(" ", "") == gold.replace(" ", ""):
-        return Verdict(True, "the same text")
+    if _WORDS.fullmatch(gold) or _WORDS.fullmatch(answer):
+        return Verdict(answer.casefold() == gold.casefold(), "compared as words")
+    answer_items, gold_items = split_items(answer), split_items(gold)
+    if gold_items is not None and answer_items is not None:
+        return _verify_items(answer_items, gold_items, evaluated=evaluated)
+    if not _balanced(answer):
+        return Verdict(False, "brackets that do not match")
     if evaluated and gold_number and _OPERATION.search(answer):
         return Verdict(False, "the operation asked for is still in the answer")
     if evaluated and _UNFINISHED.search(answer) and not _UNFINISHED.search(gold):
         return Verdict(False, "the operation asked for is still in the answer")
-    return _verify_symbolic(answer, gold, number)
-
-
-def _verify_symbolic(answer: str, gold: str, number: Number | None) -> Verdict:
-    golds = _parse(gold)
-    if not golds:
-        raise UnreadableReference(f"cannot read the reference {gold[:80]!r}")
+    if _MISREAD.search(answer) or _MISREAD.search(gold):
+        return Verdict(False, "not the same text, and in a notation with more than one reading")
     if number is not None and number.places and number.value.denominator > 1:
-        return _verify_rounded(number, golds)
+        return Verdict(*same_rounded(number, gold))
     if (_variables(answer) - _variables(gold)) & {name.swapcase() for name in _variables(gold)}:
         return Verdict(False, "a variable of the other case")
-    from math_verify import verify
+    return Verdict(same_expression(answer, gold), "compared by Math-Verify")
 
-    targets = _parse(answer)
-    if not targets:
-        return Verdict(False, "cannot read the answer as mathematics")
-    equal = verify(golds, targets, strict=True, timeout_seconds=None, raise_on_error=False)
-    return Verdict(bool(equal), "compared by Math-Verify")
+
+def _verify_items(answer: Items, gold: Items, *, evaluated: bool) -> Verdict:
+    """Ordered items pair up one by one, in the same brackets; of sets and bare lists, each has a partner."""
+    if (answer.opening, answer.closing) != (gold.opening, gold.closing):
+        return Verdict(False, "other brackets than those of the reference")
+    if gold.ordered:
+        same = len(answer.parts) == len(gold.parts) and all(
+            _verify_side(part, wanted, evaluated=evaluated).equal
+            for part, wanted in zip(answer.parts, gold.parts, strict=True)
+        )
+        return Verdict(same, "compared item by item, in order")
+    missing = list(gold.parts)
+    for part in answer.parts:
+        partners = [wanted for wanted in gold.parts if _verify_side(part, wanted, evaluated=evaluated).equal]
+        if not partners:
+            return Verdict(False, f"{part[:80]!r} is none of the reference's items")
+        missing = [wanted for wanted in missing if wanted not in partners]
+    return Verdict(not missing, "compared item by item, in any order")
+
+
+def _same_text(one: str, other: str) -> bool:
+    """Equality up to spaces that part no two letters or digits, and braces around one of them."""
+    return _compact(one) == _compact(other)
+
+
+def _compact(text: str) -> str:
+    return re.sub(r"([_^])\{(\w)\}(?!\w)", r"\1\2", re.sub(r"(?<!\w) | (?!\w)", "", text))
+
+
+def _balanced(text: str) -> bool:
+    depth = 0
+    for character in text.replace("\\{", "").replace("\\}", ""):
+        depth += (character == "{") - (character == "}")
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 def _variables(text: str) -> set[str]:
     """The single letters of a text that stand for themselves."""
     return set(re.findall(r"[A-Za-z]", re.sub(r"\\?[A-Za-z]{2,}", " ", text)))
-
-
-def _verify_rounded(number: Number, golds: list[Any]) -> Verdict:
-    """A rounded decimal may stand for an irrational reference from six places on, never for a rational one."""
-    gold = next((g for g in golds if getattr(g, "is_number", False)), None)
-    if gold is None or gold.is_rational or not gold.is_real:
-        return Verdict(False, "a decimal, where the reference is none")
-    if number.places < MIN_ROUNDED_PLACES:
-        return Verdict(False, f"rounded to fewer than {MIN_ROUNDED_PLACES} places")
-    value = Fraction(str(gold.evalf(number.places + 20)))
-    equal = abs(value - number.value) <= Fraction(1, 10**number.places)
-    return Verdict(equal, f"compared to {number.places} places")
-
-
-def _parse(text: str) -> list[Any]:
-    """What Math-Verify reads in a text, by its own grammar: nothing is evaluated."""
-    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
-
-    configs = [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()]
-    return parse(f"\\boxed{{{text}}}", configs, parsing_timeout=None, raise_on_error=False)

@@ -6,15 +6,38 @@ from fractions import Fraction
 
 MAX_DIGITS = 200
 
-_SPACING = re.compile(r"\\(?:[,;:! ]|left|right|displaystyle|quad|qquad|limits)(?![a-zA-Z])|~")
-_WRAPPER = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|operatorname|mbox)\s*\{([^{}]*)\}")
-_FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{([^{}]*)\}|(\d))\s*(?:\{([^{}]*)\}|(\d))")
+_SPACING = re.compile(r"\\(?:[,;:! ]|(?:left|right|displaystyle|quad|qquad|limits)(?![a-zA-Z]))|~")
+_THOUSANDS = re.compile(r"(?<=\d)(?:\\,|\{,\}|\\!,|,\\!|\\ )(?=\d{3}(?!\d))")
+_WRAPPER = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|operatorname|mbox)\s?\{([^{}]*)\}")
+_PI = re.compile(r"(?<![\\A-Za-z])pi(?![A-Za-z])")
+_ROOT = re.compile(r"√\s?(?:\(([^()]*)\)|(\w+))")
+_SYMBOLS = {
+    "π": "\\pi ",
+    "∞": "\\infty ",
+    "≤": "\\le ",
+    "≥": "\\ge ",
+    "×": "\\times ",
+    "·": "\\cdot ",
+    "⋅": "\\cdot ",
+    "÷": "\\div ",
+    "∪": "\\cup ",
+    "∈": "\\in ",
+    "±": "\\pm ",
+    "^\\circ": "°",
+    "^{\\circ}": "°",
+    "\\degree": "°",
+    "\\%": "%",
+    "\\$": "$",
+}
+_FRACTION = re.compile(r"\\[dtc]?frac\s?(?:\{([^{}]*)\}|(\d))\s?(?:\{([^{}]*)\}|(\d))")
+_MIXED = re.compile(r"(-?)(\d+) (\d+/\d+)(?=$|\D)")
 _NUMBER = re.compile(
-    r"(?P<sign>[+-]?)\s*(?P<int>\d{1,3}(?:,\d{3})+|\d*)(?:\.(?P<frac>\d+))?\.?"
-    r"(?:\s*/\s*(?P<den>-?\d+))?(?:\s*(?:e|E|\*10\^|\\times10\^|\\cdot10\^)\{?(?P<exp>[+-]?\d{1,3})\}?)?"
-    r"\s*(?P<percent>%?)\s*(?P<unit>[^\d%]*)"
+    r"(?P<sign>[+-]?) ?(?P<int>\d{1,3}(?:,\d{3})+|\d*)(?:\.(?P<frac>\d+))?\.?"
+    r"(?: ?/ ?(?P<den>-?\d+))?(?: ?(?:e|E|\*10\^|\\times10\^|\\cdot10\^)\{?(?P<exp>[+-]?\d{1,3})\}?)?"
+    r" ?(?P<percent>%?) ?(?P<unit>[^\d%]*(?:\^\{?[23]\}?)?)"
 )
-_UNIT = re.compile(r"[A-Za-z°$€£][A-Za-z°/²³^0-9*\s.-]*|")
+_UNIT = re.compile(r"[A-Za-z°$€£µ][A-Za-z°/²³ .-]*(?:\^\{?[23]\}?)?|")
+_SPELLED = {"degrees": "°", "degree": "°", "dollars": "$", "dollar": "$", "euros": "€", "euro": "€", "pounds": "£"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,28 +52,33 @@ class Number:
 
 def plain(text: str) -> str:
     r"""Answer text without what only dresses it: `$`, `\(`, `\text{}`, spacing commands, a closing full stop."""
-    text = text.strip()
+    text = " ".join(text.split())
     for opening, closing in (("\\(", "\\)"), ("\\[", "\\]"), ("$$", "$$"), ("$", "$")):
         if text.startswith(opening) and text.endswith(closing) and len(text) > len(opening) + len(closing) - 1:
             text = text[len(opening) : -len(closing)].strip()
-    text = _SPACING.sub(" ", text.replace("{,}", ",").replace("\\!", ""))
+    text = _SPACING.sub(" ", _THOUSANDS.sub("", text).replace("\\!", ""))
     text = _WRAPPER.sub(r" \1", text)
-    text = text.replace("^\\circ", "°").replace("^{\\circ}", "°").replace("\\%", "%")
-    text = text.replace("\\$", "$").replace("\\degree", "°")
+    for symbol, command in _SYMBOLS.items():
+        text = text.replace(symbol, command)
+    text = _PI.sub(r"\\pi ", text)
+    text = _ROOT.sub(lambda found: f"\\sqrt{{{found[1] or found[2]}}}", text)
     return " ".join(text.split()).removesuffix(".").strip()
 
 
 def parse_number(text: str) -> Number | None:
-    r"""A number with an optional percent sign and unit, or None. `a/b`, `\frac{a}{b}`, `1,234` and `1e5` count.
+    r"""A number with an optional percent sign and unit, or None. `a/b`, `\frac{a}{b}`, `1 1/2`, `1,234`, `1e5` count.
 
     Numbers of more than MAX_DIGITS digits are not read.
     """
     if sum(c.isdigit() for c in text) > MAX_DIGITS:
         return None
     text = _flat_fraction(plain(text)).replace("\\times 10", "\\times10").replace("\\cdot 10", "\\cdot10")
-    currency = text[:1] if text[:1] in "$€£" else ""
+    sign, text = ("-", text[1:]) if text[:1] == "-" and text[1:2] in tuple("$€£") else ("", text)
+    currency = text[:1] if text[:1] in tuple("$€£") else ""
     found = _NUMBER.fullmatch(text[len(currency) :].strip())
-    if not found or not (found["int"] or found["frac"]):
+    if not found or not (found["int"] or found["frac"]) or (sign and found["sign"]):
+        return None
+    if not all(part.isascii() for part in (found["int"], found["frac"] or "", found["den"] or "", found["exp"] or "")):
         return None
     unit = currency or found["unit"].strip()
     if not _UNIT.fullmatch(unit) or (found["den"] and int(found["den"]) == 0):
@@ -61,28 +89,39 @@ def parse_number(text: str) -> Number | None:
         value /= int(found["den"])
     if found["exp"]:
         value *= Fraction(10) ** int(found["exp"])
-    value = -value if found["sign"] == "-" else value
-    return Number(value, len(fraction), bool(found["percent"]), " ".join(unit.lower().split()))
+    value = -value if "-" in (sign, found["sign"]) else value
+    return Number(value, len(fraction), bool(found["percent"]), _canonical(unit))
+
+
+def _canonical(unit: str) -> str:
+    """A unit in one spelling of several: lower case, `°` for degrees, `cm^2` for `cm^{2}`."""
+    unit = " ".join(unit.lower().replace("{", "").replace("}", "").split())
+    return _SPELLED.get(unit, unit)
 
 
 def _flat_fraction(text: str) -> str:
-    r"""`\frac{3}{4}` as `3/4`; a mixed number `1\frac{1}{2}` as an improper fraction."""
+    r"""`\frac{3}{4}` as `3/4`; a mixed number `1\frac{1}{2}` or `1 1/2` as an improper fraction."""
+    if mixed := _MIXED.match(text):
+        return _improper(mixed[1] + mixed[2], *mixed[3].split("/")) + text[mixed.end() :]
     found = _FRACTION.search(text)
     if not found or _FRACTION.search(text, found.end()):
         return text
-    top, bottom = found[1] or found[2] or "", found[3] or found[4] or ""
-    before = text[: found.start()].strip()
-    simple = re.fullmatch(r"\s*-?\d+\s*", top) and re.fullmatch(r"\s*-?\d+\s*", bottom)
-    if not simple:
+    top, bottom = (found[1] or found[2] or "").strip(), (found[3] or found[4] or "").strip()
+    if not (re.fullmatch(r"-?\d+", top) and re.fullmatch(r"-?\d+", bottom)):
         return text
+    before = text[: found.start()].strip()
     if re.fullmatch(r"-?\d+", before):
-        sign = -1 if before.startswith("-") else 1
-        return f"{int(before) * int(bottom) + sign * int(top)}/{int(bottom)}{text[found.end() :]}"
-    return f"{before}{top.strip()}/{bottom.strip()}{text[found.end() :]}"
+        return _improper(before, top, bottom) + text[found.end() :]
+    return f"{before}{top}/{bottom}{text[found.end() :]}"
+
+
+def _improper(whole: str, top: str, bottom: str) -> str:
+    sign = -1 if whole.startswith("-") else 1
+    return f"{int(whole) * int(bottom) + sign * int(top)}/{int(bottom)}"
 
 
 def same_number(answer: Number, reference: Number) -> bool:
-    """Exact equality. A missing unit is accepted, another one is not; nothing is converted.
+    """Exact equality of value and unit. A missing unit is accepted, another one is not; nothing is converted.
 
     A percent reference accepts 50 % as 50 and as 0.5; a plain reference never accepts 100 times itself.
     """

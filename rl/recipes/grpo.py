@@ -50,11 +50,11 @@ async def open_parts(config: GRPOConfig, log: RunLog) -> AsyncIterator[Parts]:
 
 async def train(config: GRPOConfig, log: RunLog, checkpoints: Path) -> None:
     """Run to `num_steps`, or to a signal, from the newest checkpoint if there is one."""
+    prompts = PromptStream(config.prompts, config.seed)  # before the engines: a bad row is found in a second
+    errors = ErrorRateGuard(config.max_error_rate)
+    keep_group = errors.watch(build_group_filter(config.group_filters))
     async with open_parts(config, log) as (learner, sampler, scorer, evals):
-        prompts = PromptStream(config.prompts, config.seed)
         advantage = make_advantage(config.advantage)
-        keep_group = build_group_filter(config.group_filters)
-        errors = ErrorRateGuard(config.max_error_rate)
         collect_group = make_collect_group(
             sampler,
             scorer,
@@ -88,7 +88,7 @@ async def train(config: GRPOConfig, log: RunLog, checkpoints: Path) -> None:
                 step += 1
                 with log.timer("collect"):
                     groups, drawn = await collector.take(config.groups_per_step, keep_group)
-                errors.check(groups)
+                drawn |= errors.check()
                 advantages = advantage([group.scores for group in groups])
                 batch = pack(
                     make_examples(groups, advantages),

@@ -2,6 +2,8 @@
 
 import random
 
+import pytest
+
 from rl import arithmetic
 
 
@@ -53,3 +55,20 @@ def test_the_side_of_a_problem_never_changes():
 def test_the_worked_example_is_not_held_out():
     questions = {row["question"] for row in arithmetic.held_out()}
     assert not questions & {message["content"] for message in arithmetic.EXAMPLES}
+
+
+@pytest.mark.timeout(10)
+def test_arithmetic_refuses_what_it_cannot_draw():
+    with pytest.raises(ValueError, match="known are train, held_out"):
+        arithmetic.problem(random.Random(0), split="heldout")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no held_out problem"):
+        arithmetic.problem(random.Random(0), split="held_out", add_up_to=0, multiply_up_to=1)
+
+
+def test_every_reference_is_right():
+    value = {"+": int.__add__, "*": int.__mul__}
+    rng = random.Random(3)
+    rows = [*arithmetic.held_out(), *(arithmetic.problem(rng) for _ in range(20_000))]
+    for row in rows:
+        symbol, a, b = operands(row)
+        assert row["reference"] == str(value[symbol](a, b))

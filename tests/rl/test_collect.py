@@ -1,41 +1,17 @@
+"""The collector: the bound on staleness, the order of draws, and what happens to groups that fail."""
+
 import asyncio
-import random
 
 import pytest
 
-from rewards.types import RewardResult
-from rl.collect import Collector, make_collect_group
+from rewards.combine import soft_overlong
+from rl.collect import Collector, make_collect_group, reward_requests
 from rl.filters import build_group_filter
 from rl.prompts import Draw
+from rl.seeds import derive_seed
 from rl.types import ScoredGroup
 from rollout.types import SamplingParams
-from tests.fakes import FakeSampler, FakeScorer, FakeStream, make_group
-
-
-class Simulation:
-    """Groups that take random times, under a version that the learner raises; some are without signal."""
-
-    def __init__(self, seed: int, flat_rate: float = 0.0, unscored_rate: float = 0.0) -> None:
-        self.rng = random.Random(seed)
-        self.version = 0
-        self.flat_rate, self.unscored_rate = flat_rate, unscored_rate
-        self.under_way = self.most_under_way = 0
-
-    async def collect(self, draw: Draw) -> ScoredGroup:
-        self.under_way += 1
-        self.most_under_way = max(self.most_under_way, self.under_way)
-        version, kind = self.version, self.rng.random()
-        for _ in range(self.rng.choice((0, 1, 1, 2, 30))):
-            await asyncio.sleep(0)
-        self.under_way -= 1
-        scores: list[float | None] = [0.0, 1.0]
-        if kind < self.flat_rate:
-            scores = [1.0, 1.0]
-        elif kind < self.flat_rate + self.unscored_rate:
-            scores = [None, 1.0]
-        group = make_group(["a", "b"], draw.prompt, policy_version=version)
-        rewards = tuple(RewardResult(score=s, status="error" if s is None else "ok") for s in scores)
-        return ScoredGroup(group=group, rewards=rewards, draw=draw.index)
+from tests.fakes import FakeCollect, FakeSampler, FakeScorer, FakeStream
 
 
 def collector(stream, collect, *, staleness=0, groups=4, draws=16, timeout_s=5.0) -> Collector:
@@ -48,9 +24,9 @@ def collector(stream, collect, *, staleness=0, groups=4, draws=16, timeout_s=5.0
 @pytest.mark.parametrize("staleness", [0, 1, 4])
 @pytest.mark.parametrize("seed", range(8))
 async def test_the_bound_on_staleness_holds(seed, staleness, draws):
-    simulation = Simulation(seed, flat_rate=0.4, unscored_rate=0.1)
+    simulation = FakeCollect(seed, flat_rate=0.4, unscored_rate=0.1)
     stream, keep, seen = FakeStream(), build_group_filter(["zero_variance"]), []
-    async with collector(stream, simulation.collect, staleness=staleness, draws=draws) as line:
+    async with collector(stream, simulation, staleness=staleness, draws=draws) as line:
         for step in range(1, 25):
             try:
                 groups, _ = await line.take(4, keep)
@@ -63,12 +39,12 @@ async def test_the_bound_on_staleness_holds(seed, staleness, draws):
             simulation.version += 1
             line.release(len(groups))
     assert simulation.most_under_way <= (staleness + 1) * 4
-    assert staleness == 0 or max(seen) > 0, "the asynchronous case must have been stale at times"
+    assert staleness == 0 or max(seen) > 0, "nothing was ever stale: this proved nothing"
 
 
 async def test_groups_come_in_the_order_of_their_draws():
-    simulation, stream = Simulation(0), FakeStream()
-    async with collector(stream, simulation.collect, staleness=2) as line:
+    simulation, stream = FakeCollect(0), FakeStream()
+    async with collector(stream, simulation, staleness=2) as line:
         order = []
         for _ in range(6):
             groups, _ = await line.take(4, lambda group: None)
@@ -78,8 +54,8 @@ async def test_groups_come_in_the_order_of_their_draws():
 
 
 async def test_in_synchronous_mode_nothing_is_drawn_ahead():
-    simulation, stream = Simulation(0), FakeStream()
-    async with collector(stream, simulation.collect) as line:
+    simulation, stream = FakeCollect(0), FakeStream()
+    async with collector(stream, simulation) as line:
         await line.take(4, lambda group: None)
         await asyncio.sleep(0.01)
         assert stream.num_drawn == 4
@@ -88,8 +64,8 @@ async def test_in_synchronous_mode_nothing_is_drawn_ahead():
 
 
 async def test_a_rejected_group_frees_its_slot_and_is_recorded():
-    simulation, stream = Simulation(0), FakeStream()
-    async with collector(stream, simulation.collect) as line:
+    simulation, stream = FakeCollect(0), FakeStream()
+    async with collector(stream, simulation) as line:
         groups, metrics = await line.take(4, lambda group: "odd" if group.draw % 2 else None)
         assert [group.draw for group in groups] == [0, 2, 4, 6]
         assert stream.rejected == [1, 3, 5]
@@ -97,16 +73,16 @@ async def test_a_rejected_group_frees_its_slot_and_is_recorded():
 
 
 async def test_after_the_last_draw_a_step_trains_on_what_it_has():
-    simulation, stream = Simulation(0), FakeStream()
-    async with collector(stream, simulation.collect, draws=6) as line:
+    simulation, stream = FakeCollect(0), FakeStream()
+    async with collector(stream, simulation, draws=6) as line:
         groups, metrics = await line.take(4, lambda group: None if group.draw == 2 else "flat")
     assert [group.draw for group in groups] == [2]
     assert metrics["group/rejected"] == 5
 
 
 async def test_with_nothing_at_all_the_run_stops_and_says_why():
-    simulation, stream = Simulation(0), FakeStream()
-    async with collector(stream, simulation.collect, draws=6) as line:
+    simulation, stream = FakeCollect(0), FakeStream()
+    async with collector(stream, simulation, draws=6) as line:
         with pytest.raises(RuntimeError, match=r"after 6 draws \(too easy 6 times\)"):
             await line.take(4, lambda group: "too easy")
 
@@ -146,3 +122,85 @@ async def test_the_overlong_penalty_is_added_to_scored_samples_alone():
     # Each sample has 2 tokens: 1 over 4 - 3, a third of the penalty.
     assert scored.scores == [pytest.approx(1 - 1 / 3), pytest.approx(-1 / 3), None]
     assert scored.rewards[0].components == {"overlong": pytest.approx(-1 / 3)}
+    assert scored.rewards[2].components == {}
+
+
+def test_a_step_cannot_draw_fewer_than_it_trains_on():
+    with pytest.raises(AssertionError, match="a step draws at least the groups it trains on"):
+        collector(FakeStream(), FakeCollect(0), groups=4, draws=3)
+
+
+async def test_more_cannot_be_released_than_was_taken():
+    async with collector(FakeStream(), FakeCollect(0)) as line:
+        await line.take(4, lambda group: None)
+        with pytest.raises(AssertionError, match="released more groups than were taken"):
+            line.release(5)
+
+
+async def test_slots_are_held_until_the_weights_are_published():
+    stream = FakeStream()
+    async with collector(stream, FakeCollect(0), staleness=1) as line:
+        await line.take(4, lambda group: None)
+        assert stream.num_drawn == 8, "the next step's groups are made while the learner works"
+        line.release(4)
+        assert stream.num_drawn == 12
+        await line.take(4, lambda group: None)
+        assert stream.num_drawn == 12
+
+
+async def test_a_dropped_group_is_replaced_before_the_step_ends():
+    stream = FakeStream()
+    async with collector(stream, FakeCollect(0), staleness=1) as line:
+        await line.take(4, lambda group: "flat" if group.draw in (1, 2) else None)
+        assert stream.rejected == [1, 2]
+        assert stream.num_drawn == 10, "two in place of those that were dropped"
+
+
+async def test_groups_that_failed_are_named_when_nothing_is_left():
+    async with collector(FakeStream(), FakeCollect(0, unscored_rate=1.0), draws=6) as line:
+        with pytest.raises(RuntimeError, match=r"too_few_scored 6 times.*reward fails \(for example: error: no judge"):
+            await line.take(4, build_group_filter([]))
+
+
+async def test_an_error_leaves_no_task_behind():
+    before = asyncio.all_tasks()
+
+    async def broken(draw: Draw) -> ScoredGroup:
+        await asyncio.sleep(0 if draw.index == 0 else 3600)
+        raise ValueError(f"prompt {draw.prompt.id}: does not fit")
+
+    with pytest.raises(ValueError, match="prompt p0: does not fit"):
+        async with collector(FakeStream(), broken, staleness=4) as line:
+            await line.take(4, lambda group: None)
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_draw_s_seed_and_its_requests_are_its_own():
+    sampler = FakeSampler(lambda prompt: ["1", "2"])
+    collect = make_collect_group(sampler, FakeScorer(), sampling=SamplingParams(), num_samples=2, seed=3)
+    stream = FakeStream()
+    first, second = await collect(stream.draw()), await collect(stream.draw())
+    assert (first.draw, second.draw, first.scores) == (0, 1, [1.0, 0.0])
+    assert sampler.seeds == [("p0", derive_seed(3, "sample", 0)), ("p1", derive_seed(3, "sample", 1))]
+    requests = reward_requests(first.group, "0", extract="lenient")
+    assert [(r.id, r.response, r.params) for r in requests] == [
+        ("0/0", "1", {"extract": "lenient"}),
+        ("0/1", "2", {"extract": "lenient"}),
+    ]
+
+
+@pytest.mark.parametrize(("length", "penalty"), [(6, 0.0), (7, -0.25), (9, -0.75), (10, -1.0), (11, -1.0)])
+def test_the_soft_overlong_penalty_by_hand(length, penalty):
+    assert soft_overlong(length, max_tokens=10, cache_tokens=4) == pytest.approx(penalty)
+
+
+@pytest.mark.parametrize("staleness", [0, 1, 4])
+async def test_the_bound_is_reached_when_nothing_is_dropped(staleness):
+    simulation, seen = FakeCollect(0), []
+    async with collector(FakeStream(), simulation, staleness=staleness) as line:
+        for _ in range(10):
+            groups, _ = await line.take(4, lambda group: None)
+            seen += [simulation.version - group.group.samples[0].policy_version for group in groups]
+            simulation.version += 1
+            line.release(4)
+    assert max(seen) == staleness

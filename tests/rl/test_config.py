@@ -1,6 +1,9 @@
+"""Configs: what is wrong is named with its remedy; overrides, resumes and the arithmetic in words."""
+
 import pytest
 
 from rl.config import batch_arithmetic, check_resumable, find_config, load_config
+from rl.launch import read_config, write_config
 
 SMOKE = "configs/smoke/grpo.yaml"
 
@@ -26,6 +29,16 @@ def test_the_shipped_configs_load_and_are_found_from_anywhere(tmp_path, monkeypa
         ("sampling.temperature=0", "greedy samples of one prompt are all alike"),
         ("overlong_cache_tokens=99", r"overlong_cache_tokens must be below sampling\.max_tokens"),
         ("loss.name=gpro", "unknown policy loss 'gpro': known are cispo, grpo, gspo"),
+        ("sampling.max_tokens=256", "leaves no room for a prompt in engine.max_context_tokens = 256"),
+        ("evals=[{suite: arithmetic, sampling: {temprature: 1}}]", r"evals\.0\.sampling\.temprature: .*'temperature'"),
+        ("prompts.sources.0.pth=x", r"prompts\.sources\.0\.pth: unknown key; did you mean 'path'\?"),
+        ("prompts.sources.3.path=x", "list index out of range"),
+        ("num_steps={a", "while parsing a flow mapping"),
+        ("num_steps=", r"num_steps: Input should be a valid integer \(got None\)"),
+        ("=3", r"override '=3' is not of the form key\.path=value"),
+        ("model=${nothing}", "Interpolation key 'nothing' not found"),
+        ("max_draws_per_step=3", "max_draws_per_step must be at least groups_per_step"),
+        ("recipe=[grpo]", r"recipe: unknown \['grpo'\]"),
         ("nonsense", r"override 'nonsense' is not of the form key\.path=value"),
         ("group_filters=[zero_varience]", "group_filters: unknown 'zero_varience'; did you mean 'zero_variance'"),
         ("recipe=grop", "recipe: unknown 'grop'; known are grpo"),
@@ -45,7 +58,8 @@ def test_overrides_reach_nested_fields_and_keep_the_rest():
 def test_a_resume_may_change_the_end_but_not_the_run():
     old = load_config(find_config(SMOKE))
     check_resumable(old, load_config(find_config(SMOKE), ["num_steps=9", "checkpoint.keep=5", "log.dir=elsewhere"]))
-    with pytest.raises(ValueError, match="learner, seed changed since the run began"):
+    changed = r"learner\.optimizer\.lr \(0\.001 -> 1\.0\), seed \(0 -> 4\) changed since .* only checkpoint, evals"
+    with pytest.raises(ValueError, match=changed):
         check_resumable(old, load_config(find_config(SMOKE), ["seed=4", "learner.optimizer.lr=1"]))
 
 
@@ -54,3 +68,70 @@ def test_the_batch_arithmetic_is_said_in_words():
     assert "8 prompts a step x 16 samples a prompt = 128 sequences a step" in text
     assert "up to 3 steps old" in text
     assert "2 optimizer updates a step, about 64 sequences each" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "model: Field required"),
+        (b"3", "Invalid loaded object type"),
+        (b"a:\tb\n\t- c", "cannot start any token"),
+        (b"\xff\xfe\x00", "can't decode byte 0xff"),
+        (b"num_steps: 3\nnum_steps: 4\n", "found duplicate key num_steps"),
+        (b"[1, 2]", "bad.yaml"),
+    ],
+)
+def test_a_file_that_is_no_config_is_named(tmp_path, text, message):
+    (tmp_path / "bad.yaml").write_bytes(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_config(tmp_path / "bad.yaml")
+    assert str(tmp_path / "bad.yaml") in str(caught.value)
+
+
+def test_a_config_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match=r"no config nowhere\.yaml"):
+        find_config("nowhere.yaml")
+
+
+def test_overrides_reach_into_lists_and_later_ones_win():
+    overrides = ["prompts.sources.0.options.add_up_to=9", "prompts.sources.0.task=math_int", "seed=1", "seed=2"]
+    config = load_config(find_config(SMOKE), overrides)
+    (source,) = config.prompts.sources
+    assert (source.task, source.options, config.seed) == ("math_int", {"add_up_to": 9, "multiply_up_to": 3}, 2)
+
+
+def test_an_override_may_be_a_mapping_a_list_or_hold_an_equals_sign():
+    overrides = [
+        "engine={cores: '3'}",
+        "group_filters=[zero_variance]",
+        "prompts.sources.0.template='a=b {question}'",
+    ]
+    config = load_config(find_config(SMOKE), overrides)
+    assert (config.engine.cores, config.engine.max_context_tokens) == ("3", 256), "the rest of a mapping stays"
+    assert config.group_filters == ["zero_variance"]
+    assert config.prompts.sources[0].template == "a=b {question}"
+
+
+@pytest.mark.parametrize("name", ["configs/demo/arithmetic.yaml", SMOKE])
+def test_the_config_in_a_run_folder_is_the_same_config(tmp_path, name):
+    config = load_config(find_config(name))
+    write_config(tmp_path, config)
+    assert read_config(tmp_path) == config
+    check_resumable(read_config(tmp_path), config)
+
+
+def test_a_resume_names_what_changed_inside_a_list():
+    old = load_config(find_config(SMOKE))
+    new = load_config(find_config(SMOKE), ["prompts.sources.0.options.add_up_to=9", "max_staleness=1"])
+    with pytest.raises(
+        ValueError, match=r"max_staleness \(0 -> 1\), prompts\.sources\.0\.options\.add_up_to \(4 -> 9\)"
+    ):
+        check_resumable(old, new)
+
+
+def test_the_arithmetic_of_the_demo_holds_its_numbers():
+    text = batch_arithmetic(load_config(find_config("configs/demo/arithmetic.yaml")))
+    assert (
+        "8 prompts a step x 8 samples a prompt = 64 sequences a step of up to 32 tokens, always of the newest" in text
+    )
+    assert "40 steps = 2560 sequences in all" in text

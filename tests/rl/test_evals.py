@@ -1,13 +1,11 @@
 """Evaluations: numbers by hand, unscored samples masked, and gains paired with the first run."""
 
 import json
-import math
 
 import pytest
 from pydantic import ValidationError
 
 from rl.evals import EvalConfig, Evals, suite_prompts, suite_sampling
-from rl.statistics import mean_and_error, paired_gain, pass_at_k, sampling_error
 from rollout.types import SamplingParams
 from tests.fakes import FakeEvalLog, FakeSampler, FakeScorer
 
@@ -23,22 +21,6 @@ def make_evals(config, answers, num_steps=10, seed=1):
     configs = [EvalConfig.model_validate(config)]
     sampler, log = FakeSampler(answers), FakeEvalLog()
     return Evals(configs, sampler, FakeScorer(), log, seed=seed, num_steps=num_steps), sampler, log
-
-
-def test_pass_at_k_golden_numbers():
-    assert pass_at_k(16, 4, 8) == pytest.approx(0.961538, abs=1e-6)
-    assert pass_at_k(10, 3, 5) == pytest.approx(0.916667, abs=1e-6)
-    assert pass_at_k(4, 3, 2) == 1
-    assert pass_at_k(4, 0, 2) == 0
-    assert pass_at_k(8, 2, 1) == pytest.approx(0.25)
-
-
-def test_errors_by_hand():
-    assert mean_and_error([0.0, 0.5, 1.0]) == (0.5, pytest.approx(0.5 / math.sqrt(3)))
-    assert sampling_error([[0, 1], [0, 1]]) == pytest.approx(math.sqrt(0.25 + 0.25) / 2)
-    assert sampling_error([[1, 1], [0, 0]]) == 0
-    gain, error = paired_gain({"a": 0.0, "b": 0.5, "c": 1.0}, {"a": 0.5, "b": 1.0, "d": 0.0})
-    assert (gain, error) == (0.5, 0.0)
 
 
 def answers_of(prompt):
@@ -133,3 +115,74 @@ def test_a_prompt_is_in_a_suite_once(tmp_path):
 def test_bad_configs_are_refused(bad):
     with pytest.raises(ValidationError, match=r"unknown suite|pass_k"):
         EvalConfig.model_validate(bad)
+
+
+def test_an_endless_suite_needs_a_limit():
+    endless = {"suite": "s", "source": {"generator": "rl.arithmetic:problem"}}
+    with pytest.raises(ValidationError, match="give limit"):
+        EvalConfig.model_validate(endless)
+    assert EvalConfig.model_validate(endless | {"limit": 3}).limit == 3
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"source": {"path": "x"}, "params": {"a": 1}}, "put them into source.params"),
+        ({"hook": "nonsense"}, "unknown eval hook"),
+    ],
+)
+def test_a_config_that_would_be_ignored_is_refused(extra, message):
+    with pytest.raises(ValidationError, match=message):
+        EvalConfig.model_validate({"suite": "s"} | extra)
+
+
+def test_two_suites_of_one_name_are_refused():
+    configs = [EvalConfig(suite="arithmetic", limit=2), EvalConfig(suite="arithmetic", limit=3)]
+    with pytest.raises(ValueError, match="must differ"):
+        Evals(configs, FakeSampler(lambda p: []), FakeScorer(), FakeEvalLog(), seed=0, num_steps=1)
+
+
+async def test_prompts_without_any_score_are_counted():
+    config = EvalConfig(suite="arithmetic", limit=2, samples_per_prompt=1)
+    evals = Evals([config], FakeSampler(lambda p: ["broken"]), FakeScorer(), FakeEvalLog(), seed=0, num_steps=1)
+    metrics = await evals.run_if_first(0)
+    assert (metrics["eval/arithmetic/unscored_prompts"], metrics["eval/arithmetic/error_rate"]) == (2, 1)
+
+
+async def test_a_later_suite_starts_its_own_pairs(source):
+    """A resume may add a suite: it has no first results in the checkpoint, and makes them itself."""
+    config = {"suite": "s", "source": source, "samples_per_prompt": 1, "every_steps": 1}
+    evals, _, _ = make_evals(config, lambda p: ["x"])
+    evals.load({"first": {"other": {}}})
+    assert "eval/s/gain@1" not in await evals.run_if_due(5)
+    assert (await evals.run_if_due(6))["eval/s/gain@1"] == 0
+
+
+async def test_the_same_seeds_at_every_evaluation(source):
+    config = {"suite": "s", "source": source, "samples_per_prompt": 1, "every_steps": 1}
+    evals, sampler, _ = make_evals(config, lambda p: ["x"])
+    await evals.run_if_first(0)
+    first = sampler.seeds.copy()
+    await evals.run_if_due(1)
+    assert sampler.seeds == first + first
+    assert len({seed for _, seed in first}) == 3
+
+
+async def test_the_parsers_are_those_of_the_config(source):
+    config = {"suite": "s", "source": source, "samples_per_prompt": 1, "extracts": ["lenient"]}
+    evals, _, _ = make_evals(config, lambda p: [f"answer: {p.reference}"])
+    metrics = await evals.run_if_first(0)
+    assert metrics["eval/s/avg@1"] == 1
+    assert not [name for name in metrics if "boxed" in name or "lenient" in name]
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"pass_k": [0]}, "pass_k must be from 1"),
+        ({"options": {"add_upto": 3}}, "options of suite arithmetic: .*add_upto"),
+    ],
+)
+def test_faults_are_found_before_anything_starts(extra, message):
+    with pytest.raises(ValidationError, match=message):
+        EvalConfig.model_validate({"suite": "arithmetic"} | extra)

@@ -34,3 +34,11 @@ def test_an_unknown_name_gives_the_nearest_and_all_known():
     with pytest.raises(ValueError, match="did you mean 'zero_variance'") as caught:
         build_group_filter(["zero_varience"])
     assert "all_truncated, too_few_scored, zero_variance" in str(caught.value)
+
+
+def drop_all(group):
+    return "mine"
+
+
+def test_a_filter_from_outside():
+    assert build_group_filter([f"{__file__}:drop_all"])(make_scored([1.0, 0.0])) == "mine"

@@ -1,17 +1,37 @@
-"""What a source, a suite and a filter refuse, and that they refuse it before anything hangs."""
+"""Sources: files, datasets and generators are read as they are, and what is wrong with them is named."""
 
-import random
+import json
 from decimal import Decimal
 
 import pytest
 from pydantic import ValidationError
 
-from rl import arithmetic
-from rl.evals import EvalConfig, Evals
-from rl.filters import build_group_filter
 from rl.sources import Source, SourceConfig, to_prompt
-from rl.statistics import consensus, paired_gain
-from tests.fakes import FakeEvalLog, FakeSampler, FakeScorer, make_scored
+
+VERL_ROW = {
+    "data_source": "openai/gsm8k",
+    "prompt": [{"role": "user", "content": "What is 2 + 2?"}],
+    "ability": "math",
+    "reward_model": {"style": "rule", "ground_truth": "4"},
+    "extra_info": {"index": 0, "split": "train"},
+}
+
+
+def write_jsonl(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def text(prompt):
+    return prompt.messages[-1]["content"]
+
+
+def echo(rng, mark="g"):
+    return {"question": f"{mark}{rng.randrange(10**6)}", "reference": "1"}
+
+
+def nothing(rng):
+    return None
 
 
 def test_row_numbers_count_blank_lines(tmp_path):
@@ -45,60 +65,166 @@ def test_an_unlimited_reasoning_gym_generator_starts():
     assert source.prompt(3).reference
 
 
-@pytest.mark.timeout(10)
-def test_arithmetic_refuses_what_it_cannot_draw():
-    with pytest.raises(ValueError, match="known are train, held_out"):
-        arithmetic.problem(random.Random(0), split="heldout")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="no held_out problem"):
-        arithmetic.problem(random.Random(0), split="held_out", add_up_to=0, multiply_up_to=1)
+def test_verl_parquet_is_read_as_it_is(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([VERL_ROW]), tmp_path / "train.parquet")
+    prompt = Source(SourceConfig(path=str(tmp_path / "train.parquet")), seed=0).prompt(0)
+    assert prompt.messages == ({"role": "user", "content": "What is 2 + 2?"},)
+    assert (prompt.task, prompt.reference) == ("math", "4")
 
 
-def test_an_endless_suite_needs_a_limit():
-    endless = {"suite": "s", "source": {"generator": "rl.arithmetic:problem"}}
-    with pytest.raises(ValidationError, match="give limit"):
-        EvalConfig.model_validate(endless)
-    assert EvalConfig.model_validate(endless | {"limit": 3}).limit == 3
+def test_hugging_face_dataset_is_read_from_a_folder(tmp_path, monkeypatch):
+    import pyarrow
+    import pyarrow.parquet
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "set").mkdir()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([VERL_ROW]), tmp_path / "set" / "train.parquet")
+    source = Source(SourceConfig(dataset=str(tmp_path / "set")), seed=0)
+    assert (len(source), source.prompt(0).reference) == (1, "4")
+
+
+@pytest.mark.parametrize("question", ["prompt", "question", "problem"])
+@pytest.mark.parametrize("reference", ["reference", "answer"])
+def test_simple_fields(tmp_path, question, reference):
+    path = write_jsonl(tmp_path / "a.jsonl", [{question: "1 + 1?", reference: "2"}])
+    prompt = Source(SourceConfig(path=path), seed=0).prompt(0)
+    assert (text(prompt), prompt.reference, prompt.task) == ("1 + 1?", "2", "math")
+
+
+def test_data_source_names_a_task_and_the_config_overrides_it():
+    row = {"question": "?", "answer": "a", "data_source": "exact"}
+    assert to_prompt(row, SourceConfig(path="x"), "x, row 0").task == "exact"
+    assert to_prompt(row, SourceConfig(path="x", task="math_int"), "x, row 0").task == "math_int"
+
+
+def test_system_examples_and_a_template_with_braces():
+    config = SourceConfig(
+        path="x",
+        system="S",
+        examples=[{"role": "user", "content": "e"}, {"role": "assistant", "content": "f"}],
+        template="{question} Answer in \\boxed{}.",
+        params={"extract": "lenient"},
+    )
+    prompt = to_prompt({"question": "Is {x}?", "answer": "1", "params": {"extract": "boxed", "a": 1}}, config, "x")
+    assert [m["role"] for m in prompt.messages] == ["system", "user", "assistant", "user"]
+    assert text(prompt) == "Is {x}? Answer in \\boxed{}."
+    assert prompt.params == {"extract": "lenient", "a": 1}
 
 
 @pytest.mark.parametrize(
-    ("extra", "message"),
+    ("row", "field"),
     [
-        ({"source": {"path": "x"}, "params": {"a": 1}}, "put them into source.params"),
-        ({"hook": "nonsense"}, "unknown eval hook"),
+        ({"answer": "1"}, "no field prompt, question or problem"),
+        ({"question": "q"}, "no reward_model.ground_truth, reference or answer"),
+        ({"question": ["q"], "answer": "1"}, "prompt is neither a text nor a list of role and content"),
     ],
 )
-def test_a_config_that_would_be_ignored_is_refused(extra, message):
-    with pytest.raises(ValidationError, match=message):
-        EvalConfig.model_validate({"suite": "s"} | extra)
+def test_a_bad_row_names_file_row_and_field(tmp_path, row, field):
+    path = write_jsonl(tmp_path / "bad.jsonl", [{"question": "q", "answer": "1"}, row])
+    with pytest.raises(ValueError, match=field) as caught:
+        Source(SourceConfig(path=path), seed=0)
+    assert f"{path}, row 1" in str(caught.value)
+    source = Source(SourceConfig(path=path, on_bad_row="skip"), seed=0)
+    assert (len(source), source.num_skipped) == (1, 1)
 
 
-def test_two_suites_of_one_name_are_refused():
-    configs = [EvalConfig(suite="arithmetic", limit=2), EvalConfig(suite="arithmetic", limit=3)]
-    with pytest.raises(ValueError, match="must differ"):
-        Evals(configs, FakeSampler(lambda p: []), FakeScorer(), FakeEvalLog(), seed=0, num_steps=1)
+@pytest.mark.parametrize("bad", [{}, {"path": "a", "generator": "m:f"}, {"path": "a", "template": "no field"}])
+def test_bad_source_configs_are_refused(bad):
+    with pytest.raises(ValidationError):
+        SourceConfig.model_validate(bad)
 
 
-async def test_prompts_without_any_score_are_counted():
-    config = EvalConfig(suite="arithmetic", limit=2, samples_per_prompt=1)
-    evals = Evals([config], FakeSampler(lambda p: ["broken"]), FakeScorer(), FakeEvalLog(), seed=0, num_steps=1)
-    metrics = await evals.run_if_first(0)
-    assert (metrics["eval/arithmetic/unscored_prompts"], metrics["eval/arithmetic/error_rate"]) == (2, 1)
+def test_reasoning_gym_by_name():
+    config = SourceConfig(reasoning_gym="chain_sum", options={"min_terms": 2, "max_terms": 2}, limit=10)
+    first, again = Source(config, seed=1).prompt(4), Source(config, seed=1).prompt(4)
+    assert (first.task, first) == ("exact", again)
+    assert first != Source(config, seed=2).prompt(4)
+    with pytest.raises(ValueError, match="no_such_generator"):
+        Source(SourceConfig(reasoning_gym="no_such_generator"), seed=1)
 
 
-def test_consensus_is_the_score_of_the_most_frequent_answer():
-    assert consensus(["1", "2", "2"], [1.0, 0.0, 0.0]) == 0
-    assert consensus(["1", "2", None, None, None], [1.0, 0.0, 0.0, 0.0, 0.0]) == 1
-    assert consensus([None], [0.0]) == 0
+def test_every_row_of_a_large_parquet_file_is_read(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = [VERL_ROW | {"reward_model": {"style": "rule", "ground_truth": str(n)}} for n in range(3000)]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet", row_group_size=700)
+    source = Source(SourceConfig(path=str(tmp_path / "a.parquet"), shuffle=False), seed=0)
+    assert [source.prompt(n).reference for n in range(3000)] == [str(n) for n in range(3000)]
 
 
-@pytest.mark.filterwarnings("error")
-def test_a_gain_without_common_prompts_is_not_a_number():
-    assert paired_gain({"a": 1.0}, {"b": 1.0}) == (pytest.approx(float("nan"), nan_ok=True),) * 2
+def test_the_first_field_that_is_not_null_counts():
+    row = {"prompt": None, "question": "q", "reference": None, "answer": "1", "reward_model": None, "params": None}
+    prompt = to_prompt(row, SourceConfig(path="x"), "x, row 0")
+    assert (text(prompt), prompt.reference) == ("q", "1")
 
 
-def drop_all(group):
-    return "mine"
+def test_a_message_without_text_is_refused():
+    row = {"prompt": [{"role": "user", "content": None}], "answer": "1"}
+    with pytest.raises(ValueError, match="file, row 2: role and content of a message must be texts"):
+        to_prompt(row, SourceConfig(path="x"), "file, row 2")
 
 
-def test_a_filter_from_outside():
-    assert build_group_filter([f"{__file__}:drop_all"])(make_scored([1.0, 0.0])) == "mine"
+def test_a_line_that_is_no_utf8_is_named_or_skipped_and_a_mark_at_the_start_is_fine(tmp_path):
+    good = b'{"question": "a", "answer": "1"}\n'
+    (tmp_path / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + good + b'{"question": "\xff", "answer": "1"}\n' + good)
+    with pytest.raises(ValueError, match=r"a\.jsonl, row 1: no JSON"):
+        Source(SourceConfig(path=str(tmp_path / "a.jsonl")), seed=0)
+    source = Source(SourceConfig(path=str(tmp_path / "a.jsonl"), on_bad_row="skip"), seed=0)
+    assert (len(source), source.num_skipped) == (2, 1)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "a.parquet").write_bytes(b"no parquet at all")
+    (tmp_path / "a.csv").write_text("question\n")
+    for config, message in [
+        ({"path": str(tmp_path / "a.parquet")}, r"prompts: .*a\.parquet: Parquet"),
+        ({"path": str(tmp_path / "a.csv")}, r"a\.csv is neither \.parquet nor \.jsonl"),
+        ({"path": str(tmp_path / "b.jsonl")}, r"prompts: no file .*b\.jsonl"),
+        ({"dataset": str(tmp_path / "none")}, r"prompts: dataset .*none: "),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            Source(SourceConfig.model_validate(config), seed=0)
+
+
+def test_a_file_of_bad_rows_alone_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"a\.jsonl holds no usable row"):
+        Source(SourceConfig(path=write_jsonl(tmp_path / "a.jsonl", [{}, {}]), on_bad_row="skip"), seed=0)
+
+
+def test_generators_from_a_module_and_from_a_file():
+    ours = SourceConfig(generator="rl.arithmetic:problem", options={"add_up_to": 4})
+    assert text(Source(ours, seed=1).prompt(3)).startswith("What is ")
+    assert Source(ours, seed=1).prompt(3) == Source(ours, seed=1).prompt(3) != Source(ours, seed=2).prompt(3)
+    config = SourceConfig(generator=f"{__file__}:echo", options={"mark": "z"}, limit=4)
+    source = Source(config, seed=1)
+    asked = [text(source.prompt(n)) for n in range(8)]
+    assert asked[:4] == asked[4:]
+    assert len(set(asked)) == 4
+    assert all(question.startswith("z") for question in asked)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"generator": "rl.arithmetic:problem", "options": {"add_upto": 3}}, "options of rl.arithmetic:.*add_upto"),
+        ({"generator": "rl.arithmetic:nothing"}, "rl.arithmetic has no function 'nothing'"),
+        ({"generator": "no_such_module:f"}, "cannot import 'no_such_module'"),
+        ({"reasoning_gym": "chain_sum", "options": {"terms": 3}}, "reasoning_gym 'chain_sum': .*terms"),
+        ({"reasoning_gym": "chain_sum", "options": {"min_terms": 9, "max_terms": 2}}, "max_terms must be >= min_terms"),
+    ],
+)
+def test_generators_and_their_options_are_checked_at_the_start(config, message):
+    with pytest.raises(ValueError, match=message):
+        Source(SourceConfig.model_validate(config), seed=0)
+
+
+def test_a_generator_that_gives_no_row_is_named():
+    source = Source(SourceConfig(generator=f"{__file__}:nothing"), seed=0)
+    with pytest.raises(ValueError, match="nothing, row 7: a mapping is wanted, got NoneType"):
+        source.prompt(7)

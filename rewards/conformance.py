@@ -1,0 +1,97 @@
+"""Whether tasks judge as they promise, and whether data can be judged by them."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rewards.registry import Task, find_task, load_tasks
+from rewards.scorer import Scorer, ScorerConfig
+from rewards.types import RewardRequest, RewardResult
+
+BATCH = 256  # rows that are judged at once
+
+
+async def check(config: ScorerConfig, data: Path | None, tell: Callable[[str], None]) -> int:
+    """Judge all conformance cases, and each row of `data` against its own reference; the number of failures.
+
+    Raises ValueError for a data file that cannot be read.
+    """
+    num_failures = 0
+    async with Scorer(config) as scorer:
+        for name, task in load_tasks(tuple(config.plugins)).items():
+            failures = await _check_cases(task, scorer)
+            num_failures += len(failures)
+            for failure in failures:
+                tell(f"FAILED {name}, {failure}")
+            tell(f"{name}: {len(task.cases) - len(failures)} of {len(task.cases)} cases pass")
+        if data is not None:
+            num_failures += await _check_data(data, scorer, config, tell)
+    return num_failures
+
+
+async def _check_cases(task: Task, scorer: Scorer) -> list[str]:
+    requests = []
+    for case in task.cases:
+        reference = task.example.reference if case.reference is None else case.reference
+        update = {"response": case.response, "reference": reference, "params": dict(case.params)}
+        requests.append(task.example.model_copy(update=update))
+    results = await scorer.score(requests)
+    return [
+        f"case {case.name!r}: {_outcome(result)}, expected {case.score}"
+        for case, result in zip(task.cases, results, strict=True)
+        if result.score != case.score
+    ]
+
+
+async def _check_data(path: Path, scorer: Scorer, config: ScorerConfig, tell: Callable[[str], None]) -> int:
+    tasks = load_tasks(tuple(config.plugins))
+    counts: Counter[str] = Counter()
+    batch: list[tuple[int, RewardRequest]] = []
+
+    async def judge() -> None:
+        for (number, _), result in zip(batch, await scorer.score([request for _, request in batch]), strict=True):
+            counts["accepted" if result.score == 1 else "FAILED"] += 1
+            if result.score != 1:
+                tell(f"FAILED {path}:{number}: its own reference is not accepted: {_outcome(result)}")
+        batch.clear()
+
+    for number, row in _read_rows(path):
+        try:
+            request = RewardRequest.model_validate({"response": ""} | row)
+            task = find_task(request.task, tasks)
+        except ValueError as error:
+            raise ValueError(f"{path}:{number}: {error}") from error
+        if task.respond is None:
+            counts["not checked, their task cannot state a reference"] += 1
+            continue
+        batch.append((number, request.model_copy(update={"response": task.respond(request.reference)})))
+        if len(batch) == BATCH:
+            await judge()
+    await judge()
+    tell(f"{path}: " + (", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or "no rows"))
+    return counts["FAILED"]
+
+
+def _read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line numbers and objects of a JSON lines file. Raises ValueError."""
+    try:
+        with open(path, encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    raise ValueError(f"{path}:{number}: not a line of JSON: {error}") from error
+                if not isinstance(row, dict):
+                    raise ValueError(f"{path}:{number}: a row is an object, not {type(row).__name__}")
+                yield number, row
+    except OSError as error:
+        raise ValueError(f"--data: cannot read {path}: {error.strerror}") from error
+
+
+def _outcome(result: RewardResult) -> str:
+    verdict = f"score {result.score:g}" if result.score is not None else f"status {result.status}"
+    return f"{verdict} ({result.reason})" if result.reason else verdict

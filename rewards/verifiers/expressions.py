@@ -1,0 +1,59 @@
+"""Expressions read and compared by Math-Verify's own grammar: text is never evaluated."""
+
+import functools
+import logging
+from fractions import Fraction
+from typing import Any
+
+from rewards.verifiers.numbers import Number
+
+MIN_ROUNDED_PLACES = 6
+
+
+def load_expressions() -> None:
+    """Import Math-Verify: a second that must not count as the first response's time."""
+    import math_verify  # noqa: F401
+
+    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its timers are off: the worker's are on
+
+
+def read_expression(text: str) -> list[Any]:
+    """What Math-Verify reads in a text; empty where it finds no expression."""
+    from math_verify import LatexExtractionConfig, parse
+
+    text = text.replace("**", "^")
+    configs = [LatexExtractionConfig(boxed_match_priority=0)]
+    found = parse(f"\\boxed{{{text}}}", configs, parsing_timeout=None, raise_on_error=False)
+    return found if any(not isinstance(item, str) for item in found) else []
+
+
+@functools.lru_cache(maxsize=1024)
+def read_reference(text: str) -> tuple[Any, ...]:
+    """As `read_expression`, remembered: the responses of a group share their reference."""
+    return tuple(read_expression(text))
+
+
+def same_expression(answer: str, reference: str) -> bool:
+    """Whether Math-Verify finds two readable texts equal. An inequality may answer an interval."""
+    from math_verify import verify
+
+    targets = read_expression(answer)
+    golds = list(read_reference(reference))
+    return bool(targets) and verify(
+        golds, targets, allow_set_relation_comp=True, timeout_seconds=None, raise_on_error=False
+    )
+
+
+def same_rounded(number: Number, reference: str) -> tuple[bool, str]:
+    """Whether a decimal is the reference rounded; only an irrational one may be, to six places or more."""
+    gold = next((gold for gold in read_reference(reference) if getattr(gold, "is_number", False)), None)
+    if gold is None or gold.is_rational or not gold.is_real or not gold.is_finite:
+        return False, "a decimal, where the reference is none"
+    if number.places < MIN_ROUNDED_PLACES:
+        return False, f"rounded to fewer than {MIN_ROUNDED_PLACES} places"
+    digits = len(str(number.value.numerator // number.value.denominator)) + number.places + 20
+    value = gold.evalf(digits)
+    if not value.is_Float:
+        return False, "the reference has no decimal value"
+    equal = abs(Fraction(str(value)) - number.value) <= Fraction(1, 2 * 10**number.places)
+    return equal, f"compared to {number.places} places"

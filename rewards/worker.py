@@ -1,0 +1,93 @@
+"""What runs in a scorer's worker process: its start, its limits, and one judgement at a time."""
+
+import asyncio
+import inspect
+import numbers
+import os
+import resource
+import signal
+import time
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rewards.registry import TASKS, load_tasks
+from rewards.types import RewardRequest, RewardResult
+from rewards.verifiers.expressions import load_expressions
+
+MAX_REASON_CHARS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenLimit:
+    """The limit of a worker that a judgement broke, and the status it has where that is our failure."""
+
+    status: Literal["error", "timeout"]
+    reason: str
+
+
+def start_worker(plugins: tuple[str, ...], memory_mib: int) -> None:
+    """Leave the parent's standard streams alone, import what the tasks need, then limit what they may take."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)  # what a plug-in prints is a log, never a result
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # dies at once, even in the middle of a long call into C
+    load_tasks(plugins)
+    load_expressions()
+    with open("/proc/self/statm") as statm:
+        used = int(statm.read().split()[0]) * resource.getpagesize()
+    limit = used + memory_mib * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def ready() -> bool:
+    """Answered by a worker that has started."""
+    return True
+
+
+def judge(payload: dict[str, Any]) -> dict[str, Any] | BrokenLimit:
+    """The result of a request, as plain data: nothing of a plug-in's, exceptions included, goes to the parent."""
+    start = time.perf_counter()
+    try:
+        result = _judge(RewardRequest.model_validate(payload))
+    except MemoryError:
+        return BrokenLimit("error", "the worker's memory limit")
+    except RecursionError:
+        return BrokenLimit("error", "the interpreter's recursion limit")
+    # A task is code from anywhere: whatever it raises, exits included, is the failure of that one request.
+    except BaseException as error:
+        result = RewardResult(score=None, status="error", reason=_describe(error))
+    ms = round((time.perf_counter() - start) * 1e3, 3)
+    return result.model_dump() | {"ms": ms, "reason": _text(result.reason), "extracted": _text(result.extracted)}
+
+
+def _judge(request: RewardRequest) -> RewardResult:
+    answer: Any = TASKS[request.task].function(request)
+    if inspect.isawaitable(answer):
+        answer = asyncio.run(_awaited(answer))
+    if isinstance(answer, RewardResult):
+        return RewardResult.model_validate(answer.model_dump())
+    if not isinstance(answer, numbers.Real):
+        raise TypeError(f"the reward of task {request.task!r} returned {answer!r:.100}, not a number")
+    score = float(answer)
+    if score != score or score in (float("inf"), float("-inf")):
+        raise ValueError(f"the reward of task {request.task!r} returned {score}")
+    return RewardResult(score=score)
+
+
+async def _awaited(answer: Any) -> Any:
+    return await answer
+
+
+def _describe(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"[:MAX_REASON_CHARS]
+    # The error's own `__str__` is the plug-in's code, too.
+    except Exception:
+        return type(error).__name__
+
+
+def _text(text: str | None) -> str | None:
+    """Text that any encoder takes: a lone surrogate is spelled out."""
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode()

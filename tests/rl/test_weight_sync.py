@@ -1,0 +1,70 @@
+"""Weights to engines: all buckets to all of them under one version, whoever is lost on the way."""
+
+import pytest
+
+from rl import weight_sync
+from rl.weight_sync import publish_weights
+from rollout.sampler import EngineLost
+from tests.fakes import FakeEngine, FakeLearner, open_fake_sampler
+
+CALLS = ["begin_update", "load_bucket", "end_update"]
+
+
+async def test_every_engine_gets_every_bucket_once_and_in_order():
+    learner, engines = FakeLearner(), [FakeEngine("a"), FakeEngine("b"), FakeEngine("c")]
+    learner.value = 7
+    await publish_weights(learner, open_fake_sampler(engines), version=4)
+    expected = [{"index": n, "value": 7} for n in range(3)]
+    assert [(engine.version, engine.buckets) for engine in engines] == [(4, expected)] * 3
+    assert learner.num_sent == 3, "the weights leave the learner once, however many engines there are"
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_an_engine_that_dies_on_the_way_is_given_up(call):
+    healthy, dying = FakeEngine("a"), FakeEngine("b", dies_at=call)
+    sampler = open_fake_sampler([healthy, dying])
+    await publish_weights(FakeLearner(), sampler, version=2)
+    assert (healthy.version, len(healthy.buckets)) == (2, 3)
+    assert dying.version == 0
+    assert [(seat.lost.is_set(), seat.ready.is_set()) for seat in sampler.seats] == [(False, True), (True, False)]
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_an_engine_that_hangs_on_the_way_is_given_up(call, monkeypatch):
+    monkeypatch.setattr(weight_sync, "UPDATE_TIMEOUT_S", 0.05)
+    healthy, stuck = FakeEngine("a"), FakeEngine("b", hangs_at=(call,))
+    sampler = open_fake_sampler([healthy, stuck])
+    await publish_weights(FakeLearner(), sampler, version=2)
+    assert (healthy.version, stuck.version) == (2, 0)
+    assert [seat.lost.is_set() for seat in sampler.seats] == [False, True]
+
+
+@pytest.mark.parametrize(("call", "what"), zip(CALLS, ["begin the", "load a weight bucket", "end the"], strict=True))
+async def test_when_all_are_lost_the_run_ends_and_names_them(call, what):
+    engines = [FakeEngine("engine 0", dies_at=call), FakeEngine("engine 1", dies_at=call)]
+    with pytest.raises(EngineLost, match=f"no engine could {what}.*: engine 0, engine 1"):
+        await publish_weights(FakeLearner(), open_fake_sampler(engines), version=1)
+
+
+async def test_any_other_error_is_ours_and_surfaces():
+    broken = FakeEngine("b", dies_at="load_bucket", error=ValueError("shape (3,) for (4,)"))
+    with pytest.raises(ValueError, match="shape"):
+        await publish_weights(FakeLearner(), open_fake_sampler([FakeEngine("a"), broken]), version=1)
+
+
+async def test_restoring_gives_the_version_and_weights_that_were_published():
+    learner, late = FakeLearner(), FakeEngine("late")
+    learner.value = 5
+    sampler = open_fake_sampler([FakeEngine("a")])
+    await publish_weights(learner, sampler, version=3)
+    assert sampler.restore is not None
+    await sampler.restore(late)
+    assert (late.version, late.buckets) == (3, [{"index": n, "value": 5} for n in range(3)])
+
+
+async def test_an_engine_that_is_being_replaced_takes_no_part():
+    away, healthy = FakeEngine("a"), FakeEngine("b")
+    sampler = open_fake_sampler([away, healthy])
+    sampler.seats[0].give_up()
+    await publish_weights(FakeLearner(), sampler, version=1)
+    assert (away.version, healthy.version) == (0, 1)
