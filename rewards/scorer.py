@@ -1,21 +1,18 @@
 """The in-process scorer: every response is judged in a worker that can be killed, and failures have types."""
 
 import asyncio
-import multiprocessing
+import pickle
 import time
 from collections import Counter
-from concurrent.futures import TimeoutError as FutureTimeoutError
 
-from pebble import ProcessExpired, ProcessPool
 from pydantic import BaseModel, ConfigDict, Field
 
+from rewards.crew import Crew
 from rewards.registry import BUILT_IN, find_task, load_tasks
 from rewards.types import RewardRequest, RewardResult
-from rewards.worker import BrokenLimit, judge, ready, start_worker
+from rewards.worker import BrokenLimit, judge
 
 MAX_RESPONSE_CHARS = 1_000_000
-START_LIMIT_S = 120.0
-STOP_LIMIT_S = 30.0
 
 
 class ScorerConfig(BaseModel):
@@ -45,8 +42,7 @@ class Scorer:
         self.counts: Counter[tuple[str, str]] = Counter()  # (task, status), once a request
         self.num_retries = 0
         self._tasks = load_tasks(tuple(config.plugins))
-        self._pool: ProcessPool | None = None
-        self._retry_pool: ProcessPool | None = None  # each of its workers judges one response
+        self._crew: Crew | None = None
 
     async def __aenter__(self) -> "Scorer":
         try:
@@ -60,32 +56,22 @@ class Scorer:
         await self.stop()
 
     async def start(self) -> None:
-        """Start the workers; answers when the first one can judge."""
-        self._pool = self._make_pool(self.config.recycle_after)
-        await asyncio.wrap_future(self._pool.schedule(ready, timeout=START_LIMIT_S))
+        """Start the workers; answers when all of them can judge."""
+        config = self.config
+        self._crew = Crew(config.num_workers, tuple(config.plugins), config.memory_mib, config.recycle_after)
+        await self._crew.start()
 
     async def stop(self) -> None:
         """End the workers, and what they are at."""
-        for pool in (self._pool, self._retry_pool):
-            if pool is not None:
-                pool.stop()
-                await asyncio.to_thread(pool.join, STOP_LIMIT_S)
-        self._pool = self._retry_pool = None
+        crew, self._crew = self._crew, None
+        if crew is not None:
+            await crew.stop()
 
     async def score(self, requests: list[RewardRequest]) -> list[RewardResult]:
         """One result a request, in order. Raises ValueError for an unknown task, before anything is judged."""
         for request in requests:
             find_task(request.task, self._tasks)
         return list(await asyncio.gather(*(self._score_one(request) for request in requests)))
-
-    def _make_pool(self, recycle_after: int) -> ProcessPool:
-        return ProcessPool(
-            max_workers=self.config.num_workers,
-            max_tasks=recycle_after,
-            initializer=start_worker,
-            initargs=[tuple(self.config.plugins), self.config.memory_mib],
-            context=multiprocessing.get_context("spawn"),
-        )
 
     async def _score_one(self, request: RewardRequest) -> RewardResult:
         start = time.perf_counter()
@@ -110,13 +96,15 @@ class Scorer:
         return self._tasks[task].function.__module__ in BUILT_IN
 
     async def _judge(self, request: RewardRequest) -> RewardResult:
-        assert self._pool is not None, "used inside `async with`"
-        outcome = await self._attempt(request, self._pool)
+        try:
+            payload = pickle.dumps(request.model_dump())
+        except (RecursionError, ValueError) as error:
+            return RewardResult(score=None, status="error", reason=f"nested too deep for a worker: {error}"[:500])
+        outcome = await self._attempt(payload)
         if isinstance(outcome, RewardResult):
             return outcome
         self.num_retries += 1
-        self._retry_pool = self._retry_pool or self._make_pool(recycle_after=1)
-        outcome = await self._attempt(request, self._retry_pool)
+        outcome = await self._attempt(payload, alone=True)
         if isinstance(outcome, RewardResult):
             return outcome
         reason = f"broke a worker's limits twice: {outcome.reason}"
@@ -124,16 +112,11 @@ class Scorer:
             return RewardResult(score=0, reason=reason)
         return RewardResult(score=None, status=outcome.status, reason=reason)
 
-    async def _attempt(self, request: RewardRequest, pool: ProcessPool) -> RewardResult | BrokenLimit:
+    async def _attempt(self, payload: bytes, *, alone: bool = False) -> RewardResult | BrokenLimit:
+        assert self._crew is not None, "used inside `async with`"
         try:
-            future = pool.schedule(judge, args=[request.model_dump()], timeout=self.config.timeout_s)
-            outcome = await asyncio.wrap_future(future)
+            outcome = await self._crew.run(judge, payload, timeout_s=self.config.timeout_s, alone=alone)
             return outcome if isinstance(outcome, BrokenLimit) else RewardResult.model_validate(outcome)
-        except FutureTimeoutError:
-            return BrokenLimit("timeout", f"wall time of {self.config.timeout_s} s")
-        except ProcessExpired as error:
-            reason = f"the worker died with code {error.exitcode}; its memory limit is {self.config.memory_mib} MiB"
-            return BrokenLimit("error", reason)
         # The world beyond the worker's pipe: what goes wrong there is the failure of that one request.
         except Exception as error:
             return RewardResult(score=None, status="error", reason=f"{type(error).__name__}: {error}"[:500])

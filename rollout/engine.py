@@ -12,7 +12,9 @@ from rollout.types import FinishReason, SamplingParams
 class EngineConfig(BaseModel):
     """How the model is served. `cores` are CPU cores in vLLM's notation ("0-1"), by default all; GPUs ignore it.
 
-    An engine whose requests make no progress for `stall_timeout_s` is taken for stuck and replaced.
+    With `batch_invariant` the same prompt, seed and weights give the same tokens to the bit, whatever else runs: on
+    GPUs by vLLM's batch-invariant kernels; on CPUs, where sums depend on the batch, slowly, one sequence at a time. An
+    engine whose requests make no progress for `stall_timeout_s` is taken for stuck and replaced.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -23,6 +25,7 @@ class EngineConfig(BaseModel):
     max_context_tokens: int = Field(2048, gt=0)
     max_num_sequences: int = Field(256, gt=0)
     enforce_eager: bool = True
+    batch_invariant: bool = False
     cores: str | None = None
     kv_cache_gib: int = Field(2, gt=0)
     gpu_memory_share: float = Field(0.85, gt=0, le=1)
@@ -60,6 +63,9 @@ class Engine:
     async def start(self) -> int:
         """Load the model and answer with the process id. Takes 15 to 30 s."""
         on_cpu = self._on_cpu()
+        one_at_a_time = on_cpu and self.config.batch_invariant
+        if self.config.batch_invariant and not on_cpu:
+            os.environ["VLLM_BATCH_INVARIANT"] = "1"
         if on_cpu:
             os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(self.config.kv_cache_gib)
             if self.config.cores or self.config.tensor_parallel_size == 1:
@@ -80,10 +86,10 @@ class Engine:
             seed=self.seed,
             tensor_parallel_size=self.config.tensor_parallel_size,
             max_model_len=self.config.max_context_tokens,
-            max_num_seqs=self.config.max_num_sequences,
+            max_num_seqs=1 if one_at_a_time else self.config.max_num_sequences,
             enforce_eager=self.config.enforce_eager,
             gpu_memory_utilization=self.config.gpu_memory_share,
-            enable_prefix_caching=True,
+            enable_prefix_caching=not one_at_a_time,
             # On CPU a seeded request whose prefill is split crashes vLLM 0.27.1 ("CPU Generator does not use offset").
             enable_chunked_prefill=not on_cpu,
             max_num_batched_tokens=max(self.config.max_context_tokens, 8192) if on_cpu else None,

@@ -9,7 +9,7 @@ from rl.losses import LossConfig
 from rl.models import resolve_model, stop_token_ids
 from rollout.engine import EngineConfig
 
-ENGINE = EngineConfig(dtype="float32", cores="0", max_context_tokens=256, kv_cache_gib=1, stall_timeout_s=60)
+ENGINE = EngineConfig(dtype="float32", batch_invariant=True, max_context_tokens=256, kv_cache_gib=1, stall_timeout_s=60)
 LEARNER = LearnerConfig(dtype="float32", optimizer=OptimizerConfig(lr=1e-2), bucket_mib=1)
 
 

@@ -1,6 +1,9 @@
 """The scorer with real workers: results, and every way in which a task can fail."""
 
 import asyncio
+import multiprocessing
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -134,6 +137,42 @@ async def test_a_killed_worker_is_replaced_within_seconds(scorer):
     results = await scorer.score([HONEST] * 4)
     assert [result.score for result in results] == [1.0] * 4
     assert time.perf_counter() - start < 20
+
+
+def workers() -> list[multiprocessing.process.BaseProcess]:
+    return multiprocessing.active_children()
+
+
+async def test_workers_killed_while_idle_are_replaced():
+    async with Scorer(ScorerConfig(num_workers=2, timeout_s=5)) as scorer:
+        for worker in workers():
+            os.kill(worker.pid, signal.SIGKILL)
+        await asyncio.sleep(0.5)  # their pools notice, and break
+        assert [result.score for result in await scorer.score([HONEST] * 8)] == [1.0] * 8
+
+
+async def test_workers_killed_at_work_cost_no_request_its_score():
+    async with Scorer(ScorerConfig(num_workers=2, timeout_s=5)) as scorer:
+        scores = asyncio.create_task(scorer.score([HONEST] * 400))
+        await asyncio.sleep(0.1)
+        for worker in workers():
+            os.kill(worker.pid, signal.SIGKILL)
+        assert [result.score for result in await scores] == [1.0] * 400
+
+
+async def test_many_workers_that_die_at_once_break_nothing_for_others(scorer):
+    results = await scorer.score([breaks("os exit")] * 6 + [HONEST] * 6)
+    assert [result.score for result in results] == [None] * 6 + [1.0] * 6
+
+
+@pytest.mark.parametrize("depth", [200, 900, 5000])
+async def test_a_reference_nested_deep_is_an_error_of_that_request(scorer, depth):
+    nested: list = []
+    for _ in range(depth):
+        nested = [nested]
+    failed, honest = await scorer.score([HONEST.model_copy(update={"reference": nested}), HONEST])
+    assert (failed.score, failed.status in ("error", "unscorable")) == (None, True)
+    assert honest.score == 1
 
 
 async def test_an_answer_that_exhausts_a_task_of_ours_twice_is_wrong(scorer):
