@@ -183,8 +183,9 @@ class SharpenArm:
 async def measure(repeats: int, micro_batch: int, with_trl: bool) -> dict[str, list[dict[str, float]]]:
     import torch
 
-    from rl.cluster import RayConfig, open_learner, open_sampler, ray_session
+    from rl.cluster import RayConfig, open_sampler, ray_session
     from rl.learner import LearnerConfig, OptimizerConfig
+    from rl.learner_group import open_learner
     from rl.losses import LossConfig
     from rl.models import resolve_model, stop_token_ids
     from rl.policy import load_policy

@@ -3,15 +3,12 @@
 import difflib
 import functools
 import importlib
-import importlib.util
 import inspect
-import sys
-import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from rewards.plugins import import_source
 from rewards.types import RewardRequest, RewardResult
 
 RewardFunction = Callable[[RewardRequest], RewardResult | float | Awaitable[RewardResult | float]]
@@ -110,10 +107,9 @@ def load_plugin(plugin: str) -> None:
     """
     source, _, name = plugin.partition(":")
     try:
-        module = _from_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
-    # A plug-in is code from anywhere: whatever its import raises is an error of the configuration.
-    except Exception as error:
-        raise ValueError(f"rewards.plugins: cannot import {source!r}: {type(error).__name__}: {error}") from error
+        module = import_source(source)
+    except ValueError as error:
+        raise ValueError(f"rewards.plugins: {error}") from error
     if not name:
         return
     function = getattr(module, name, None)
@@ -145,19 +141,6 @@ def _from_verl(function: Callable[..., Any]) -> RewardFunction:
         return RewardResult(score=extras.pop("score"), components=extras)
 
     return judge
-
-
-def _from_file(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
-    name = f"sharpen_plugin_{path.stem}_{zlib.crc32(str(path.resolve()).encode()):08x}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None, "a .py file has a spec"
-    assert spec.loader is not None, "a .py file has a loader"
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def find_task(name: str, tasks: Mapping[str, Task]) -> Task:

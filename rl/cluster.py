@@ -1,21 +1,17 @@
-"""Where parts live: engines, learner ranks and the reward scorer as Ray actors, behind their plain interfaces."""
+"""Where parts live: engines and the reward scorer as Ray actors, behind their plain interfaces."""
 
 import asyncio
 import os
 import tempfile
-import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from rewards.scorer import Scorer, ScorerConfig
 from rewards.types import RewardRequest, RewardResult
-from rl.learner import Bucket, LearnerConfig
-from rl.losses import LossConfig
-from rl.types import StepMetrics, TrainBatch
+from rl.learner import Bucket
 from rollout.chat import Chat
 from rollout.engine import Completion, Engine, EngineConfig
 from rollout.sampler import EngineHandle, EngineLost, Sampler
@@ -40,7 +36,7 @@ async def ray_session(config: RayConfig, num_cpus: int) -> AsyncIterator[None]:
     """Ray for the length of a run; a cluster that we started ends with it."""
     import ray
 
-    environment = QUIET_THREADS | ({} if _has_gpu() else {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""})
+    environment = QUIET_THREADS | ({} if has_gpu() else {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""})
     options: dict[str, Any] = {
         "runtime_env": {"env_vars": environment},
         "log_to_driver": False,
@@ -63,21 +59,32 @@ async def ray_session(config: RayConfig, num_cpus: int) -> AsyncIterator[None]:
         await asyncio.to_thread(ray.shutdown)
 
 
-def _has_gpu() -> bool:
+async def enter_together(stack: AsyncExitStack, *contexts: AbstractAsyncContextManager[Any]) -> list[Any]:
+    """Enter all contexts at once: each takes its time to start. The first failure ends the other starts."""
+    tasks = [asyncio.create_task(stack.enter_async_context(context)) for context in contexts]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
 
 
-async def _answer(reference: Any, timeout_s: float, what: str) -> Any:
+async def answer_within(reference: Any, timeout_s: float, what: str) -> Any:
     """A Ray call's answer within its limit; TimeoutError names what it was waiting for."""
     try:
-        return await asyncio.wait_for(_await(reference), timeout_s)
+        return await asyncio.wait_for(await_reference(reference), timeout_s)
     except TimeoutError as error:
         raise TimeoutError(f"{what} did not answer within {timeout_s:.0f} s") from error
 
 
-async def _await(reference: Any) -> Any:
+async def await_reference(reference: Any) -> Any:
     return await reference
 
 
@@ -128,11 +135,11 @@ async def start_engine(model: str, config: EngineConfig, stops: list[int], seed:
     """A fresh engine in an actor of its own, loaded and ready."""
     import ray
 
-    gpus = config.tensor_parallel_size if _has_gpu() else 0
+    gpus = config.tensor_parallel_size if has_gpu() else 0
     actor_class: Any = ray.remote(Engine)
     actor = actor_class.options(num_cpus=1, num_gpus=gpus, max_concurrency=4096).remote(model, config, stops, seed)
     engine = RayEngine(actor, f"engine {index}")
-    await _answer(engine._call(actor.start.remote()), config.start_timeout_s, f"start of engine {index}")
+    await answer_within(engine._call(actor.start.remote()), config.start_timeout_s, f"start of engine {index}")
     return engine
 
 
@@ -152,126 +159,6 @@ async def open_sampler(model: str, config: EngineConfig, stops: list[int], seed:
                 seat.engine.kill()
 
 
-class RayLearner:
-    """`Learner` over a verl worker group: one process a rank on a resource pool."""
-
-    def __init__(self, group: Any, config: LearnerConfig) -> None:
-        self.group, self.config = group, config
-        self.num_ranks, self.updates_per_step = config.num_ranks, config.updates_per_step
-        self._buckets = [f"{_shared_memory()}/sharpen-{uuid.uuid4().hex[:12]}-{i}" for i in (0, 1)]
-
-    async def _all(self, references: list[Any], what: str) -> list[Any]:
-        answers = asyncio.gather(*(_await(reference) for reference in references))
-        return await _answer(answers, self.config.update_timeout_s, what)
-
-    async def update(self, batch: TrainBatch) -> StepMetrics:
-        """One step's optimizer updates; metrics are global."""
-        from rl.deepspeed_learner import shares
-
-        answers = await self._all(self.group.update(shares(batch, self.num_ranks)), "the learner's update")
-        return answers[0]
-
-    async def weights(self) -> AsyncIterator[Bucket]:
-        """The weights bucket by bucket; the next one is written while the last one is read."""
-        count = (await self._all(self.group.num_buckets(), "the learner's list of weights"))[0]
-        ahead = asyncio.ensure_future(self._write(0))
-        for index in range(count):
-            bucket = await ahead
-            if index + 1 < count:
-                ahead = asyncio.ensure_future(self._write(index + 1))
-            yield bucket
-
-    async def _write(self, index: int) -> Bucket:
-        written = self.group.write_bucket(index, self._buckets[index % 2])
-        return (await self._all(written, f"weight bucket {index}"))[0]
-
-    async def save(self, folder: Path) -> None:
-        await self._all(self.group.save(str(folder)), "the learner's checkpoint")
-
-    async def load(self, folder: Path) -> None:
-        await self._all(self.group.load(str(folder)), "loading the learner's checkpoint")
-
-    def close(self) -> None:
-        import ray
-        from ray.util import remove_placement_group
-
-        for worker in self.group.workers:
-            ray.kill(worker)
-        for placement in self.group.resource_pool.pgs or []:  # else their CPUs stay taken
-            remove_placement_group(placement)
-        for path in self._buckets:
-            Path(path).unlink(missing_ok=True)
-
-
-def _shared_memory() -> str:
-    return "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
-
-
-@asynccontextmanager
-async def open_learner(
-    model: str, config: LearnerConfig, loss: LossConfig, *, temperature: float, seed: int
-) -> AsyncIterator[RayLearner]:
-    """The learner's ranks, started and connected."""
-    group = await asyncio.to_thread(_worker_group, model, config, loss, temperature, seed)
-    learner = RayLearner(group, config)
-    try:
-        starts = asyncio.gather(*(_await(reference) for reference in group.start()))
-        await _answer(starts, config.start_timeout_s, "start of the learner")
-        yield learner
-    finally:
-        learner.close()
-
-
-def _worker_group(model: str, config: LearnerConfig, loss: LossConfig, temperature: float, seed: int) -> Any:
-    import ray
-    from verl.single_controller.base import Worker
-    from verl.single_controller.base.decorator import Dispatch, register
-    from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, RayWorkerGroup
-
-    from rl.deepspeed_learner import DeepSpeedRank, RankUpdate
-
-    def everywhere(function: Any) -> Any:
-        return register(dispatch_mode=Dispatch.ONE_TO_ALL, blocking=False)(function)
-
-    class LearnerRank(Worker):
-        def __init__(self) -> None:
-            super().__init__()
-            self.learner: Any = None
-
-        @everywhere
-        def start(self) -> None:
-            self.learner = DeepSpeedRank(model, config, loss, temperature=temperature, seed=seed)
-
-        @register(dispatch_mode=Dispatch.DP_COMPUTE, blocking=False)
-        def update(self, updates: list[RankUpdate]) -> StepMetrics:
-            return self.learner.update(updates)
-
-        @everywhere
-        def num_buckets(self) -> int:
-            return self.learner.num_buckets()
-
-        @everywhere
-        def write_bucket(self, index: int, path: str) -> Bucket | None:
-            return self.learner.write_bucket(index, path)
-
-        @everywhere
-        def save(self, folder: str) -> None:
-            self.learner.save(folder)
-
-        @everywhere
-        def load(self, folder: str) -> None:
-            self.learner.load(folder)
-
-    on_gpu = _has_gpu()
-    pool = RayResourcePool([config.num_ranks], use_gpu=on_gpu, max_colocate_count=1)
-    return RayWorkerGroup(
-        pool,
-        RayClassWithInitArgs(ray.remote(LearnerRank)),
-        use_gpu=on_gpu,
-        device_name="cuda" if on_gpu else "cpu",
-    )
-
-
 class RayScorer:
     """The reward scorer in an actor of its own, so that judging never holds up the loop."""
 
@@ -279,7 +166,7 @@ class RayScorer:
         self.actor, self.timeout_s = actor, timeout_s
 
     async def score(self, requests: list[RewardRequest]) -> list[RewardResult]:
-        return await _answer(self.actor.score.remote(requests), self.timeout_s, "the reward scorer")
+        return await answer_within(self.actor.score.remote(requests), self.timeout_s, "the reward scorer")
 
 
 @asynccontextmanager
@@ -289,9 +176,9 @@ async def open_scorer(config: ScorerConfig) -> AsyncIterator[RayScorer]:
 
     actor_class: Any = ray.remote(Scorer)
     actor = actor_class.options(num_cpus=0, max_concurrency=1000).remote(config)
-    await _answer(actor.start.remote(), 120, "start of the reward scorer")
+    await answer_within(actor.start.remote(), 120, "start of the reward scorer")
     try:
         yield RayScorer(actor, timeout_s=600)
     finally:
-        await _answer(actor.stop.remote(), NO_ANSWER_S, "stop of the reward scorer")
+        await answer_within(actor.stop.remote(), NO_ANSWER_S, "stop of the reward scorer")
         ray.kill(actor)

@@ -77,7 +77,8 @@ class DeepSpeedRank:
         o = self.config.optimizer
         # A missing gradient_clipping means 1.0 to DeepSpeed, so it is always said.
         clip = 0.0 if self.config.zero_stage == 0 else o.max_grad_norm
-        adamw = {"lr": o.lr, "betas": list(o.betas), "eps": o.eps, "weight_decay": o.weight_decay, "torch_adam": True}
+        adamw = {"lr": o.lr, "betas": list(o.betas), "eps": o.eps, "weight_decay": o.weight_decay}
+        adamw |= {"torch_adam": True, "fused": True}
         return {
             "train_batch_size": self.num_ranks,
             "train_micro_batch_size_per_gpu": 1,

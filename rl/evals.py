@@ -10,16 +10,17 @@ from typing import Any, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rewards.types import RewardResult
 from rl import arithmetic
 from rl.collect import GroupSampler, ResponseScorer, reward_requests
 from rl.plugins import check_name, find_function
 from rl.seeds import derive_seed
 from rl.sources import Source, SourceConfig, to_prompt
-from rl.statistics import mean_and_error, paired_gain, pass_at_k, sampling_error
+from rl.statistics import consensus, mean_and_error, paired_gain, pass_at_k, sampling_error
 from rl.types import StepMetrics
 from rollout.types import Group, Prompt, SamplingParams
 
-Scores = list[float | None]
+Verdicts = list[RewardResult]  # one a sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,14 +170,14 @@ class Evals:
         sampling = suite_sampling(config)
         num_done = 0
 
-        async def one(prompt: Prompt) -> tuple[Group, dict[str, Scores]]:
+        async def one(prompt: Prompt) -> tuple[Group, dict[str, Verdicts]]:
             nonlocal num_done
             seed = derive_seed(self.seed, "eval", config.suite, prompt.id)
             group = await self.sampler.sample(prompt, params=sampling, num_samples=config.samples_per_prompt, seed=seed)
-            scores = {extract: await self._score(group, extract) for extract in config.extracts}
+            verdicts = {extract: await self._judge(group, extract) for extract in config.extracts}
             num_done += 1
             show(num_done, len(prompts))
-            return group, scores
+            return group, verdicts
 
         tasks = [asyncio.create_task(one(prompt)) for prompt in prompts]
         try:
@@ -184,21 +185,21 @@ class Evals:
         finally:
             for task in tasks:  # the first failure ends the others
                 task.cancel()
-        self.log.write_eval_rows(config.suite, step, [_row(group, scores) for group, scores in results])
+        self.log.write_eval_rows(config.suite, step, [_row(group, verdicts) for group, verdicts in results])
         metrics = _response_metrics(config.suite, [group for group, _ in results])
         for number, extract in enumerate(config.extracts):
             name = config.suite if number == 0 else f"{config.suite}/{extract}"
-            by_prompt = {group.prompt.id: scores[extract] for group, scores in results}
+            by_prompt = {group.prompt.id: verdicts[extract] for group, verdicts in results}
             metrics |= self._summarise(name, by_prompt, config)
         return metrics
 
-    async def _score(self, group: Group, extract: str) -> Scores:
-        results = await self.scorer.score(reward_requests(group, group.prompt.id, extract=extract))
-        return [result.score for result in results]
+    async def _judge(self, group: Group, extract: str) -> Verdicts:
+        return await self.scorer.score(reward_requests(group, group.prompt.id, extract=extract))
 
-    def _summarise(self, name: str, by_prompt: dict[str, Scores], config: EvalConfig) -> StepMetrics:
+    def _summarise(self, name: str, by_prompt: dict[str, Verdicts], config: EvalConfig) -> StepMetrics:
         """Unscored samples are left out and counted; a prompt without any scored sample drops out."""
-        scored = {key: [s for s in scores if s is not None] for key, scores in by_prompt.items()}
+        judged = {key: [v for v in verdicts if v.score is not None] for key, verdicts in by_prompt.items()}
+        scored = {key: [float(v.score) for v in verdicts if v.score is not None] for key, verdicts in judged.items()}
         usable = {key: scores for key, scores in scored.items() if scores}
         total = sum(map(len, by_prompt.values()))
         metrics = {
@@ -215,6 +216,9 @@ class Evals:
             f"eval/{name}/se@{k}": error,
             f"eval/{name}/sampling_se@{k}": sampling_error(list(usable.values())),
         }
+        if k > 1:
+            votes = [consensus([v.extracted for v in judged[key]], scores) for key, scores in usable.items()]
+            metrics[f"eval/{name}/cons@{k}"] = sum(votes) / len(votes)
         for p in config.pass_k:
             values = [pass_at_k(len(s), sum(x >= 1 for x in s), p) for s in usable.values() if len(s) >= p]
             if values:
@@ -242,7 +246,7 @@ def _response_metrics(suite: str, groups: Sequence[Group]) -> StepMetrics:
     }
 
 
-def _row(group: Group, scores: dict[str, Scores]) -> dict[str, Any]:
+def _row(group: Group, verdicts: dict[str, Verdicts]) -> dict[str, Any]:
     """One prompt with all its responses, as it is kept in the run folder."""
     return {
         "id": group.prompt.id,
@@ -253,7 +257,8 @@ def _row(group: Group, scores: dict[str, Scores]) -> dict[str, Any]:
                 "text": sample.text,
                 "length": sample.num_sampled,
                 "finish_reason": sample.finish_reason,
-                "scores": {extract: values[number] for extract, values in scores.items()},
+                "scores": {extract: values[number].score for extract, values in verdicts.items()},
+                "extracted": {extract: values[number].extracted for extract, values in verdicts.items()},
             }
             for number, sample in enumerate(group.samples)
         ],

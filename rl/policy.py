@@ -32,29 +32,38 @@ class ChunkedLogProbs(torch.autograd.Function):
     def forward(ctx: Any, hidden_NH: Tensor, weight_VH: Tensor, target_N: Tensor, temperature: float, chunk: int):
         count = hidden_NH.shape[0]
         log_probs_N = hidden_NH.new_empty(count, dtype=torch.float32)
-        entropy_N = torch.empty_like(log_probs_N)
+        entropy_N, sum_N = torch.empty_like(log_probs_N), torch.empty_like(log_probs_N)
         for rows in _chunks(count, chunk):
-            # Normalised first: log-sum-exp minus the mean logit is a small difference of large numbers.
-            log_probs = _logits(hidden_NH[rows], weight_VH, temperature).log_softmax(-1)
-            log_probs_N[rows] = log_probs.gather(-1, target_N[rows, None]).squeeze(-1)
-            entropy_N[rows] = -log_probs.exp().mul_(log_probs).sum(-1)
-        ctx.save_for_backward(hidden_NH, weight_VH, target_N, entropy_N)
+            logits = _centred_logits(hidden_NH[rows], weight_VH, temperature)
+            log_probs_N[rows] = logits.gather(-1, target_N[rows, None]).squeeze(-1)
+            exp = logits.exp()
+            sum_N[rows] = exp.sum(-1)
+            entropy_N[rows] = -torch.linalg.vecdot(exp, logits) / sum_N[rows]
+        log_probs_N -= sum_N.log()
+        entropy_N += sum_N.log()
+        ctx.save_for_backward(hidden_NH, weight_VH, target_N, entropy_N, sum_N)
         ctx.temperature, ctx.chunk = temperature, chunk
         return log_probs_N, entropy_N
 
     @staticmethod
     def backward(ctx: Any, grad_log_probs_N: Tensor, grad_entropy_N: Tensor):
-        hidden_NH, weight_VH, target_N, entropy_N = ctx.saved_tensors
+        hidden_NH, weight_VH, target_N, entropy_N, sum_N = ctx.saved_tensors
         grad_hidden_NH = torch.empty_like(hidden_NH)
         grad_weight_VH = torch.zeros_like(weight_VH, dtype=torch.float32)
         with_entropy = bool(grad_entropy_N.any())
+        grad_log_probs_N = grad_log_probs_N / ctx.temperature
+        grad_entropy_N = grad_entropy_N / ctx.temperature
         for rows in _chunks(hidden_NH.shape[0], ctx.chunk):
-            log_probs = _logits(hidden_NH[rows], weight_VH, ctx.temperature).log_softmax(-1)
-            grad = log_probs.exp().mul_(-grad_log_probs_N[rows, None])
-            grad.scatter_add_(-1, target_N[rows, None], grad_log_probs_N[rows, None])
+            logits = _centred_logits(hidden_NH[rows], weight_VH, ctx.temperature)
+            sums = sum_N[rows, None]
             if with_entropy:
-                grad -= grad_entropy_N[rows, None] * log_probs.exp() * (log_probs + entropy_N[rows, None])
-            grad = grad.div_(ctx.temperature).to(hidden_NH.dtype)
+                grad = logits.exp() / sums
+                surprise = logits.sub_(sums.log()).add_(entropy_N[rows, None]).mul_(grad_entropy_N[rows, None])
+                grad *= -surprise.add_(grad_log_probs_N[rows, None])
+            else:
+                grad = logits.exp_().mul_(-grad_log_probs_N[rows, None] / sums)
+            grad.scatter_add_(-1, target_N[rows, None], grad_log_probs_N[rows, None])
+            grad = grad.to(hidden_NH.dtype)
             grad_hidden_NH[rows] = grad @ weight_VH
             grad_weight_VH += (grad.T @ hidden_NH[rows]).float()
         return grad_hidden_NH, grad_weight_VH.to(weight_VH.dtype), None, None, None
@@ -64,8 +73,12 @@ def _chunks(count: int, chunk: int) -> list[slice]:
     return [slice(start, min(start + chunk, count)) for start in range(0, count, chunk)]
 
 
-def _logits(hidden_NH: Tensor, weight_VH: Tensor, temperature: float) -> Tensor:
-    return F.linear(hidden_NH, weight_VH).float().div_(temperature)
+def _centred_logits(hidden_NH: Tensor, weight_VH: Tensor, temperature: float) -> Tensor:
+    """Logits [N, V] over the temperature, less each row's greatest: sums of them stay sums of small numbers."""
+    logits = F.linear(hidden_NH, weight_VH).float()
+    if temperature != 1:
+        logits /= temperature
+    return logits.sub_(logits.amax(-1, keepdim=True))
 
 
 class LogProbHead(nn.Linear):

@@ -207,7 +207,7 @@ def to_prompt(row: Row, config: SourceConfig, where: str) -> Prompt:
         messages=messages,
         task=task,
         reference=reference,
-        params={**params, **config.params},
+        params={**_of_verl(row), **params, **config.params},
         thinking=config.thinking,
     )
 
@@ -215,6 +215,11 @@ def to_prompt(row: Row, config: SourceConfig, where: str) -> Prompt:
 def _first(row: Row, *names: str) -> Any:
     """The first field that is not null: tables that were joined have a column for each name."""
     return next((row[name] for name in names if row.get(name) is not None), None)
+
+
+def _of_verl(row: Row) -> dict[str, Any]:
+    """What a reward function of verl's is given besides response and reference."""
+    return {name: row[name] for name in ("data_source", "extra_info") if row.get(name) is not None}
 
 
 def _task_of(data_source: Any) -> str:

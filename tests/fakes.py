@@ -64,7 +64,7 @@ class FakeScorer:
             return RewardResult(score=None, status="error")
         if request.params.get("extract") == "lenient":
             text = text.removeprefix("answer: ")
-        return RewardResult(score=float(text == request.reference))
+        return RewardResult(score=float(text == request.reference), extracted=text)
 
 
 class FakeEvalLog:

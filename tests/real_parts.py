@@ -3,8 +3,9 @@
 import pytest
 import pytest_asyncio
 
-from rl.cluster import RayConfig, open_learner, open_sampler, ray_session
+from rl.cluster import RayConfig, open_sampler, ray_session
 from rl.learner import LearnerConfig, OptimizerConfig
+from rl.learner_group import open_learner
 from rl.losses import LossConfig
 from rl.models import resolve_model, stop_token_ids
 from rollout.engine import EngineConfig

@@ -1,18 +1,19 @@
 """GRPO (DeepSeekMath, arXiv 2402.03300) as Qwen3 uses it: reasoning RL and general RL are configs of this recipe."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from rl.advantages import make_advantage
 from rl.batch import make_examples, pack
 from rl.checkpoint import Checkpointer, Stateful
-from rl.cluster import RayLearner, RayScorer, open_learner, open_sampler, open_scorer, ray_session
+from rl.cluster import RayScorer, enter_together, open_sampler, open_scorer, ray_session
 from rl.collect import Collector, make_collect_group
 from rl.config import GRPOConfig
 from rl.evals import Evals
 from rl.filters import build_group_filter
+from rl.learner_group import RayLearner, open_learner
 from rl.log import RunLog
 from rl.losses import needs_every_token
 from rl.metrics import ErrorRateGuard, group_metrics
@@ -39,13 +40,16 @@ async def open_parts(config: GRPOConfig, log: RunLog) -> AsyncIterator[Parts]:
     temperature, seed = config.sampling.temperature, config.seed
     num_cpus = config.engine.num_engines + config.learner.num_ranks
     log.stage("starting Ray")
-    async with ray_session(config.ray, num_cpus), open_scorer(config.rewards) as scorer:
-        log.stage("starting the learner")
-        async with open_learner(model, config.learner, config.loss, temperature=temperature, seed=seed) as learner:
-            log.stage("starting the engines")
-            async with open_sampler(model, config.engine, stop_token_ids(model), seed) as sampler:
-                evals = Evals(config.evals, sampler, scorer, log, seed=seed, num_steps=config.num_steps)
-                yield Parts(learner, sampler, scorer, evals)
+    async with ray_session(config.ray, num_cpus), AsyncExitStack() as stack:
+        log.stage("starting the engines, the learner and the scorer")
+        sampler, learner, scorer = await enter_together(
+            stack,
+            open_sampler(model, config.engine, stop_token_ids(model), seed),
+            open_learner(model, config.learner, config.loss, temperature=temperature, seed=seed),
+            open_scorer(config.rewards),
+        )
+        evals = Evals(config.evals, sampler, scorer, log, seed=seed, num_steps=config.num_steps)
+        yield Parts(learner, sampler, scorer, evals)
 
 
 async def train(config: GRPOConfig, log: RunLog, checkpoints: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_plugin_is_a_file_a_module_or_a_function_in_either(tmp_path, monkeypat
         ("f = 1", "{path}:f", "has no function 'f'"),
         ("1 +", "{path}", "SyntaxError"),
         ("1 / 0", "{path}", "ZeroDivisionError"),
-        (None, "no.such.module", "ModuleNotFoundError"),
+        (None, "no.such.module", "No module named .no."),
     ],
 )
 def test_what_cannot_be_imported_is_an_error_of_the_config(tmp_path, content, plugin, message):

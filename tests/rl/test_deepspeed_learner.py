@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import load_file
 
 from rl.batch import PackingConfig, pack
-from rl.cluster import open_learner
 from rl.learner import LearnerConfig, OptimizerConfig
+from rl.learner_group import open_learner
 from rl.losses import LossConfig, LossInputs, make_policy_loss
 from rl.models import resolve_model
 from rl.policy import load_policy

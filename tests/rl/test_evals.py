@@ -37,6 +37,7 @@ async def test_metrics_by_hand(source):
     assert metrics["eval/s/lenient/avg@4"] == pytest.approx((3 / 4 + 1 / 3) / 2)
     assert metrics["eval/s/error_rate"] == pytest.approx(5 / 12)
     assert metrics["eval/s/pass@1"] == pytest.approx(sum(means) / 2)
+    assert metrics["eval/s/cons@4"] == pytest.approx(1 / 2)  # the second prompt's most frequent answer is x
     assert metrics["eval/s/pass@4"] == 1  # only the first prompt has four scored samples
     assert metrics["eval/s/response_length"] == 2
     assert metrics["eval/s/truncated_rate"] == 0
@@ -51,6 +52,7 @@ async def test_every_response_is_kept(source):
     assert [row["reference"] for row in rows] == ["0", "1", "2"]
     assert [r["text"] for r in rows[0]["responses"]] == ["0", "0", "answer: 0", "x"]
     assert rows[0]["responses"][2]["scores"] == {"boxed": 0.0, "lenient": 1.0}
+    assert rows[0]["responses"][2]["extracted"] == {"boxed": "answer: 0", "lenient": "0"}
     assert rows[2]["responses"][0]["scores"] == {"boxed": None, "lenient": None}
 
 

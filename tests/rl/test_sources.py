@@ -73,6 +73,7 @@ def test_verl_parquet_is_read_as_it_is(tmp_path):
     prompt = Source(SourceConfig(path=str(tmp_path / "train.parquet")), seed=0).prompt(0)
     assert prompt.messages == ({"role": "user", "content": "What is 2 + 2?"},)
     assert (prompt.task, prompt.reference) == ("math", "4")
+    assert prompt.params == {"data_source": "openai/gsm8k", "extra_info": {"index": 0, "split": "train"}}
 
 
 def test_hugging_face_dataset_is_read_from_a_folder(tmp_path, monkeypatch):

@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from rl.cluster import open_learner, open_sampler
+from rl.cluster import open_sampler
+from rl.learner_group import open_learner
 from rl.losses import LossConfig
 from rl.models import resolve_model, stop_token_ids
 from rl.weight_sync import publish_weights

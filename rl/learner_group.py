@@ -1,0 +1,135 @@
+"""The learner's ranks as a verl worker group on a Ray resource pool, behind the `Learner` protocol."""
+
+import asyncio
+import os
+import tempfile
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from rl.cluster import answer_within, await_reference, has_gpu
+from rl.learner import Bucket, LearnerConfig
+from rl.losses import LossConfig
+from rl.types import StepMetrics, TrainBatch
+
+
+class RayLearner:
+    """`Learner` over a verl worker group: one process a rank on a resource pool."""
+
+    def __init__(self, group: Any, config: LearnerConfig) -> None:
+        self.group, self.config = group, config
+        self.num_ranks, self.updates_per_step = config.num_ranks, config.updates_per_step
+        self._buckets = [f"{_shared_memory()}/sharpen-{uuid.uuid4().hex[:12]}-{i}" for i in (0, 1)]
+
+    async def _all(self, references: list[Any], what: str) -> list[Any]:
+        answers = asyncio.gather(*(await_reference(reference) for reference in references))
+        return await answer_within(answers, self.config.update_timeout_s, what)
+
+    async def update(self, batch: TrainBatch) -> StepMetrics:
+        """One step's optimizer updates; metrics are global."""
+        from rl.deepspeed_learner import shares
+
+        answers = await self._all(self.group.update(shares(batch, self.num_ranks)), "the learner's update")
+        return answers[0]
+
+    async def weights(self) -> AsyncIterator[Bucket]:
+        """The weights bucket by bucket; the next one is written while the last one is read."""
+        count = (await self._all(self.group.num_buckets(), "the learner's list of weights"))[0]
+        ahead = asyncio.ensure_future(self._write(0))
+        for index in range(count):
+            bucket = await ahead
+            if index + 1 < count:
+                ahead = asyncio.ensure_future(self._write(index + 1))
+            yield bucket
+
+    async def _write(self, index: int) -> Bucket:
+        written = self.group.write_bucket(index, self._buckets[index % 2])
+        return (await self._all(written, f"weight bucket {index}"))[0]
+
+    async def save(self, folder: Path) -> None:
+        await self._all(self.group.save(str(folder)), "the learner's checkpoint")
+
+    async def load(self, folder: Path) -> None:
+        await self._all(self.group.load(str(folder)), "loading the learner's checkpoint")
+
+    def close(self) -> None:
+        import ray
+        from ray.util import remove_placement_group
+
+        for worker in self.group.workers:
+            ray.kill(worker)
+        for placement in self.group.resource_pool.pgs or []:  # else their CPUs stay taken
+            remove_placement_group(placement)
+        for path in self._buckets:
+            Path(path).unlink(missing_ok=True)
+
+
+def _shared_memory() -> str:
+    return "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
+
+
+@asynccontextmanager
+async def open_learner(
+    model: str, config: LearnerConfig, loss: LossConfig, *, temperature: float, seed: int
+) -> AsyncIterator[RayLearner]:
+    """The learner's ranks, started and connected."""
+    group = await asyncio.to_thread(_worker_group, model, config, loss, temperature, seed)
+    learner = RayLearner(group, config)
+    try:
+        starts = asyncio.gather(*(await_reference(reference) for reference in group.start()))
+        await answer_within(starts, config.start_timeout_s, "start of the learner")
+        yield learner
+    finally:
+        learner.close()
+
+
+def _worker_group(model: str, config: LearnerConfig, loss: LossConfig, temperature: float, seed: int) -> Any:
+    import ray
+    from verl.single_controller.base import Worker
+    from verl.single_controller.base.decorator import Dispatch, register
+    from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, RayWorkerGroup
+
+    from rl.deepspeed_learner import DeepSpeedRank, RankUpdate
+
+    def everywhere(function: Any) -> Any:
+        return register(dispatch_mode=Dispatch.ONE_TO_ALL, blocking=False)(function)
+
+    class LearnerRank(Worker):
+        def __init__(self) -> None:
+            super().__init__()
+            self.learner: Any = None
+
+        @everywhere
+        def start(self) -> None:
+            self.learner = DeepSpeedRank(model, config, loss, temperature=temperature, seed=seed)
+
+        @register(dispatch_mode=Dispatch.DP_COMPUTE, blocking=False)
+        def update(self, updates: list[RankUpdate]) -> StepMetrics:
+            return self.learner.update(updates)
+
+        @everywhere
+        def num_buckets(self) -> int:
+            return self.learner.num_buckets()
+
+        @everywhere
+        def write_bucket(self, index: int, path: str) -> Bucket | None:
+            return self.learner.write_bucket(index, path)
+
+        @everywhere
+        def save(self, folder: str) -> None:
+            self.learner.save(folder)
+
+        @everywhere
+        def load(self, folder: str) -> None:
+            self.learner.load(folder)
+
+    on_gpu = has_gpu()
+    pool = RayResourcePool([config.num_ranks], use_gpu=on_gpu, max_colocate_count=1)
+    return RayWorkerGroup(
+        pool,
+        RayClassWithInitArgs(ray.remote(LearnerRank)),
+        use_gpu=on_gpu,
+        device_name="cuda" if on_gpu else "cpu",
+    )
