@@ -8,6 +8,7 @@ from typing import Any
 from rewards.verifiers.numbers import Number
 
 MIN_ROUNDED_PLACES = 6
+SAME_SIZE = 1e-6
 
 
 def load_expressions() -> None:
@@ -39,9 +40,21 @@ def same_expression(answer: str, reference: str) -> bool:
 
     targets = read_expression(answer)
     golds = list(read_reference(reference))
-    return bool(targets) and verify(
-        golds, targets, allow_set_relation_comp=True, timeout_seconds=None, raise_on_error=False
+    return (
+        bool(targets)
+        and verify(golds, targets, allow_set_relation_comp=True, timeout_seconds=None, raise_on_error=False)
+        and not _of_other_size(golds[0], targets[0])
     )
+
+
+def _of_other_size(gold: Any, target: Any) -> bool:
+    """Whether two numbers differ in proportion: Math-Verify rounds to decimal places, where small ones are all 0."""
+    if not all(getattr(value, "is_number", False) and value.is_real for value in (gold, target)):
+        return False
+    one, other = gold.evalf(), target.evalf()
+    if not (one.is_Float and other.is_Float) or one == 0:
+        return False
+    return abs(one - other) > SAME_SIZE * abs(one)
 
 
 def same_rounded(number: Number, reference: str) -> tuple[bool, str]:

@@ -19,10 +19,13 @@ MAX_ITEMS = 64
 MAX_BARS = 12  # the grammar takes exponential time to pair more
 
 _CHAIN = re.compile(r"(?<![<>!:\\])=|\\approx|≈|\\simeq|\\sim(?![a-z])")
-_NAME = re.compile(r"\\?[A-Za-z]\w*(?:_\{\w+\})?(?:\([a-zA-Z, ]+\))?|\([a-z](?:, ?[a-z])+\)")
+_NAME = re.compile(
+    r"\\?[A-Za-z]\w*(?:_\{\w+\})?(?:\([a-zA-Z, ]+\))?|\([a-z](?:, ?[a-z])+\)|[A-Za-z](?: ?[+-] ?[A-Za-z])+"
+)
 _OPERATION = re.compile(
     r"\\(?:int|sum|prod|lim|binom|tbinom|dbinom|div)(?![a-z])|!|(?<=[\w)}\]]) ?(?:\+|-|\*|÷|×) ?(?=[\w(\\{])"
     r"|\\(?:times|cdot)(?![a-z])(?! ?10 ?\^)|[\d)}] ?\( ?-?\d"
+    r"|\\(?:log|ln|lg|exp|gcd|lcm|max|min|det|a?(?:rc)?(?:sin|cos|tan)|lfloor|lceil|pmod|bmod)(?![a-z])"
 )
 _UNFINISHED = re.compile(r"\\(?:int|sum|prod|lim|binom|tbinom|dbinom)(?![a-z])|\d ?!")
 _MAGNITUDE = re.compile(r"\^ ?\{?[^{}^]*\^|\*\*[^*]*\*\*|! ?!|\d{4,} ?\)? ?!|\^ ?\{? ?-?\d{4,}|\*\* ?-?\d{4,}")
