@@ -17,6 +17,7 @@ from rl.learner import Bucket, LearnerConfig, scheduled_lr
 from rl.losses import LossConfig, LossInputs, make_policy_loss, metric_values
 from rl.policy import Policy, load_policy
 from rl.types import MicroBatch, StepMetrics, TrainBatch, UpdateCounts
+from rollout.precision import resolve_precision
 
 STATE = ("num_updates", "entropy_coefficient", "measured_entropy")
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -47,6 +48,7 @@ class DeepSpeedRank:
         torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // config.num_ranks))
         torch.manual_seed(seed)
         self.config, self.loss_config = config, loss
+        self.precision = resolve_precision(config.dtype)
         on_gpu = torch.cuda.is_available()
         self.device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
         if not dist.is_initialized():
@@ -55,7 +57,7 @@ class DeepSpeedRank:
         self.model_name = model
         self._load = lambda: load_policy(
             model,
-            dtype=DTYPES[config.dtype],
+            dtype=DTYPES[self.precision],
             temperature=temperature,
             chunk=config.logits_chunk,
             gradient_checkpointing=config.gradient_checkpointing,
@@ -87,7 +89,7 @@ class DeepSpeedRank:
             "gradient_clipping": clip,
             "optimizer": {"type": "AdamW", "params": adamw},
             "zero_optimization": {"stage": self.config.zero_stage, "overlap_comm": False},
-            "bf16": {"enabled": self.config.dtype == "bfloat16"},
+            "bf16": {"enabled": self.precision == "bfloat16"},
             "zero_allow_untested_optimizer": True,
             "steps_per_print": 10**9,
         }

@@ -12,6 +12,7 @@ import psutil
 from rl.config import GRPOConfig, batch_arithmetic
 from rl.launch import versions
 from rl.models import resolve_model
+from rollout.precision import resolve_precision
 
 GIB = 2**30
 NEEDED = ("torch", "transformers", "vllm", "deepspeed", "ray", "verl", "math_verify", "pebble")
@@ -92,8 +93,8 @@ def count_parameters(folder: str) -> int:
 def learner_gib(config: GRPOConfig, num_parameters: int) -> float:
     """Weights, gradients, float32 masters and AdamW's two moments of one rank, sharded as the ZeRO stage says."""
     ranks, stage = config.learner.num_ranks, config.learner.zero_stage
-    size = 2 if config.learner.dtype == "bfloat16" else 4
-    masters = 4 if config.learner.dtype == "bfloat16" else 0
+    precision = resolve_precision(config.learner.dtype)
+    size, masters = (2, 4) if precision == "bfloat16" else (4, 0)
     weights = size / (ranks if stage == 3 else 1)
     gradients = size / (ranks if stage >= 2 else 1)
     optimizer = (masters + 8) / (ranks if stage >= 1 else 1)
@@ -102,5 +103,5 @@ def learner_gib(config: GRPOConfig, num_parameters: int) -> float:
 
 
 def engine_gib(config: GRPOConfig, num_parameters: int) -> float:
-    size = 4 if config.engine.dtype == "float32" else 2
+    size = 4 if resolve_precision(config.engine.dtype) == "float32" else 2
     return num_parameters * size / GIB + config.engine.kv_cache_gib

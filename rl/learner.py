@@ -47,14 +47,14 @@ class OptimizerConfig(BaseModel):
 class LearnerConfig(BaseModel):
     """How the policy is trained. `num_ranks` processes; `threads` CPU threads each (0: share the cores).
 
-    bfloat16 keeps float32 master weights in the optimizer.
+    `auto` is bfloat16, with float32 master weights, where the hardware computes in it, and float32 elsewhere.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     num_ranks: int = Field(1, ge=1)
     zero_stage: Literal[0, 1, 2, 3] = 1
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     updates_per_step: int = Field(1, ge=1)
     optimizer: OptimizerConfig = OptimizerConfig()
     gradient_checkpointing: bool = False

@@ -2,15 +2,17 @@
 
 import os
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rollout.precision import Precision, resolve_precision
 from rollout.types import FinishReason, SamplingParams
 
 
 class EngineConfig(BaseModel):
     """How the model is served. `cores` are CPU cores in vLLM's notation ("0-1"), by default all; GPUs ignore it.
+    `dtype` auto is bfloat16 where the hardware computes in it, and float32 elsewhere.
 
     With `batch_invariant` the same prompt, seed and weights give the same tokens to the bit, whatever else runs: on
     GPUs by vLLM's batch-invariant kernels; on CPUs, where sums depend on the batch, slowly, one sequence at a time. An
@@ -21,7 +23,7 @@ class EngineConfig(BaseModel):
 
     num_engines: int = Field(1, ge=1)
     tensor_parallel_size: int = Field(1, ge=1)
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    dtype: Precision = "auto"
     max_context_tokens: int = Field(2048, gt=0)
     max_num_sequences: int = Field(256, gt=0)
     enforce_eager: bool = True
@@ -63,14 +65,10 @@ class Engine:
     async def start(self) -> int:
         """Load the model and answer with the process id. Takes 15 to 30 s."""
         on_cpu = self._on_cpu()
-        one_at_a_time = on_cpu and self.config.batch_invariant
-        if self.config.batch_invariant and not on_cpu:
-            os.environ["VLLM_BATCH_INVARIANT"] = "1"
         if on_cpu:
-            os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(self.config.kv_cache_gib)
-            if self.config.cores or self.config.tensor_parallel_size == 1:
-                # Left to itself vLLM used one core of two.
-                os.environ["VLLM_CPU_OMP_THREADS_BIND"] = self.config.cores or f"0-{(os.cpu_count() or 1) - 1}"
+            self._prepare_cpu()
+        elif self.config.batch_invariant:
+            os.environ["VLLM_BATCH_INVARIANT"] = "1"
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         from vllm import AsyncEngineArgs
@@ -82,26 +80,48 @@ class Engine:
         weight_receiver.register()
         arguments = AsyncEngineArgs(
             model=self.model,
-            dtype=self.config.dtype,
+            dtype=resolve_precision(self.config.dtype),
             seed=self.seed,
             tensor_parallel_size=self.config.tensor_parallel_size,
             max_model_len=self.config.max_context_tokens,
-            max_num_seqs=1 if one_at_a_time else self.config.max_num_sequences,
             enforce_eager=self.config.enforce_eager,
             gpu_memory_utilization=self.config.gpu_memory_share,
-            enable_prefix_caching=not one_at_a_time,
-            # On CPU a seeded request whose prefill is split crashes vLLM 0.27.1 ("CPU Generator does not use offset").
-            enable_chunked_prefill=not on_cpu,
-            max_num_batched_tokens=max(self.config.max_context_tokens, 8192) if on_cpu else None,
             logprobs_mode="processed_logprobs",
             generation_config="vllm",
             weight_transfer_config=WeightTransferConfig(backend=weight_receiver.BACKEND),
             disable_log_stats=False,
             enable_log_requests=False,
+            **{"max_num_seqs": self.config.max_num_sequences, "enable_prefix_caching": True}
+            | (self._cpu_arguments() if on_cpu else {}),
         )
         self._llm = AsyncLLM.from_engine_args(arguments, stat_loggers=[self._make_stat_logger()])
         await self._llm.init_weight_transfer_engine(_init_request())
         return os.getpid()
+
+    def _prepare_cpu(self) -> None:
+        """Threads and memory, which vLLM reads from the environment."""
+        cores = _parse_cores(self.config.cores) if self.config.cores else os.sched_getaffinity(0)
+        os.sched_setaffinity(0, cores)
+        os.environ["OMP_NUM_THREADS"] = str(len(cores))  # Ray leaves an actor one
+        os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(self.config.kv_cache_gib)
+        if self.config.cores:
+            os.environ["VLLM_CPU_OMP_THREADS_BIND"] = self.config.cores
+
+    def _cpu_arguments(self) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            # A seeded request whose prefill is split crashes vLLM 0.27.1 ("CPU Generator does not use offset").
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": max(self.config.max_context_tokens, 8192),
+            "worker_cls": "rollout.cpu_worker.CPUWorker",
+            "block_size": 32,  # vLLM's 128 never shares a short prompt: only whole blocks are cached
+        }
+        if self.config.tensor_parallel_size == 1:
+            # By its name ("uni") vLLM refuses it, since it cannot set the threads there; they are set above. Its
+            # other executor has the core process spin on one core while the worker computes.
+            arguments["distributed_executor_backend"] = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+        if self.config.batch_invariant:
+            arguments |= {"max_num_seqs": 1, "enable_prefix_caching": False}
+        return arguments
 
     @staticmethod
     def _on_cpu() -> bool:
@@ -184,6 +204,12 @@ class Engine:
     async def stop(self) -> None:
         if self._llm is not None:
             self._llm.shutdown()
+
+
+def _parse_cores(text: str) -> set[int]:
+    """Core numbers of "0-3,6"."""
+    ranges = [part.partition("-") for part in text.split(",")]
+    return {core for first, _, last in ranges for core in range(int(first), int(last or first) + 1)}
 
 
 def _check_on_this_host(path: str) -> None:

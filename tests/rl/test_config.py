@@ -21,7 +21,7 @@ def test_the_shipped_configs_load_and_are_found_from_anywhere(tmp_path, monkeypa
         ("num_stpes=3", r"num_stpes: unknown key; did you mean 'num_steps'\?"),
         ("learner.optimizer.lrr=3", r"learner\.optimizer\.lrr: unknown key; did you mean 'lr'\?"),
         ("loss.kl.cofficient=1", r"loss\.kl\.cofficient: unknown key; did you mean 'coefficient'\?"),
-        ("engine.zzz=1", r"engine\.zzz: unknown key; known are cores, dtype"),
+        ("engine.zzz=1", r"engine\.zzz: unknown key; known are batch_invariant, cores"),
         ("evals=[{suite: arithmetic, sampels_per_prompt: 3}]", r"did you mean 'samples_per_prompt'\?"),
         ("num_steps=0", r"num_steps: Input should be greater than 0 \(got 0\)"),
         ("learner.zero_stage=7", r"learner\.zero_stage: .* \(got 7\)"),
@@ -65,7 +65,7 @@ def test_a_resume_may_change_the_end_but_not_the_run():
 
 def test_the_batch_arithmetic_is_said_in_words():
     text = batch_arithmetic(load_config(find_config(SMOKE), ["learner.updates_per_step=2", "max_staleness=3"]))
-    assert "8 prompts a step x 16 samples a prompt = 128 sequences a step" in text
+    assert "8 prompts a step x 8 samples a prompt = 64 sequences a step" in text
     assert "up to 3 steps old" in text
     assert "2 optimizer updates a step, about 64 sequences each" in text
 
