@@ -1,7 +1,8 @@
 """How fast a whole synchronous GRPO step is: against TRL's GRPOTrainer, and against its own parts alone.
 
-One run measures all arms in turn, several times. SmolLM2-135M-Instruct in bfloat16, 8 prompts x 8 samples of up to
-32 tokens; every group has signal, so nothing is skipped. Needs `requirements/benchmark.txt`; see `make bench`.
+One run measures all arms in turn, several times. SmolLM2-135M-Instruct, 8 prompts x 8 samples of up to 32 tokens;
+every group has signal, so nothing is skipped. bfloat16 on both sides, or float32 on a machine that emulates it.
+Needs `requirements/benchmark.txt`; see `make bench`.
 """
 
 import argparse
@@ -29,7 +30,7 @@ def alternating(count: int) -> list[float]:
     return [float(number % 2) for number in range(count)]
 
 
-def run_trl(pipe: Any, model: str, num_steps: int, micro_batch: int) -> None:
+def run_trl(pipe: Any, model: str, num_steps: int, micro_batch: int, precision: str) -> None:
     """TRL in a process of its own: a step at each word from the other end, answered with seconds and tokens."""
     import torch
     from datasets import Dataset
@@ -57,9 +58,9 @@ def run_trl(pipe: Any, model: str, num_steps: int, micro_batch: int) -> None:
         max_steps=num_steps,
         learning_rate=1e-6,
         use_cpu=True,
-        bf16=True,
+        bf16=precision == "bfloat16",
         gradient_checkpointing=False,
-        model_init_kwargs={"dtype": "bfloat16"},
+        model_init_kwargs={"dtype": precision},
         logging_steps=1,
         save_strategy="no",
         report_to="none",
@@ -78,10 +79,10 @@ def run_trl(pipe: Any, model: str, num_steps: int, micro_batch: int) -> None:
 
 
 @contextmanager
-def trl_process(model: str, num_steps: int, micro_batch: int) -> Iterator[Any]:
+def trl_process(model: str, num_steps: int, micro_batch: int, precision: str) -> Iterator[Any]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=run_trl, args=(theirs, model, num_steps, micro_batch), daemon=True)
+    process = context.Process(target=run_trl, args=(theirs, model, num_steps, micro_batch, precision), daemon=True)
     process.start()
     try:
         yield ours
@@ -191,20 +192,23 @@ async def measure(repeats: int, micro_batch: int, with_trl: bool) -> dict[str, l
     from rl.policy import load_policy
     from rl.weight_sync import publish_weights
     from rollout.engine import EngineConfig
+    from rollout.precision import resolve_precision
 
     torch.set_num_threads(os.cpu_count() or 1)
     model = resolve_model("package:smollm2")
-    learner_config = LearnerConfig(dtype="bfloat16", optimizer=OptimizerConfig(lr=1e-6))
-    engine_config = EngineConfig(dtype="bfloat16", max_context_tokens=256, cores=f"0-{(os.cpu_count() or 1) - 1}")
+    precision = resolve_precision("auto")
+    print(f"precision: {precision}", file=sys.stderr)
+    learner_config = LearnerConfig(optimizer=OptimizerConfig(lr=1e-6))
+    engine_config = EngineConfig(max_context_tokens=256)
     rows: dict[str, list[dict[str, float]]] = {"sharpen": [], "parts": [], "trl": []}
     async with (
         ray_session(RayConfig(), num_cpus=2),
         open_learner(model, learner_config, LossConfig(), temperature=1.0, seed=0) as learner,
         open_sampler(model, engine_config, stop_token_ids(model), 0) as sampler,
     ):
-        arm = SharpenArm(learner, sampler, load_policy(model, dtype=torch.bfloat16))
+        arm = SharpenArm(learner, sampler, load_policy(model, dtype=getattr(torch, precision)))
         await publish_weights(learner, sampler, version=0)
-        with trl_process(model, repeats + 1, micro_batch) as trl:
+        with trl_process(model, repeats + 1, micro_batch, precision) as trl:
             for turn in range(repeats + 1):  # the first turn warms every arm up and is dropped
                 turns: dict[str, dict[str, float]] = {
                     "sharpen": await arm.step(turn),

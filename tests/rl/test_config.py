@@ -67,7 +67,7 @@ def test_the_batch_arithmetic_is_said_in_words():
     text = batch_arithmetic(load_config(find_config(SMOKE), ["learner.updates_per_step=2", "max_staleness=3"]))
     assert "8 prompts a step x 8 samples a prompt = 64 sequences a step" in text
     assert "up to 3 steps old" in text
-    assert "2 optimizer updates a step, about 64 sequences each" in text
+    assert "2 optimizer updates a step, about 32 sequences each" in text
 
 
 @pytest.mark.parametrize(
