@@ -80,14 +80,26 @@ async def test_a_prompt_that_does_not_fit_is_refused_with_id_and_length(sampler)
         await sampler.sample(prompt("x" * 300), params=PARAMS, num_samples=1, seed=0)
 
 
-@pytest.mark.parametrize("name", ["package:tiny-qwen3", "package:tiny-qwen3-untied"])
-async def test_after_an_update_engine_and_learner_agree(ray_cluster, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "engines"),
+    [
+        ("package:tiny-qwen3", {}),
+        ("package:tiny-qwen3-untied", {}),
+        pytest.param("package:tiny-qwen3", {"num_engines": 2}, marks=pytest.mark.slow),
+        pytest.param("package:tiny-qwen3", {"tensor_parallel_size": 2}, marks=pytest.mark.slow),
+    ],
+)
+async def test_after_an_update_engine_and_learner_agree(ray_cluster, tmp_path, name, engines):
     folder = resolve_model(name)
+    config = ENGINE.model_copy(
+        update={"batch_invariant": False, **engines}
+    )  # with its prefix cache
+    question = prompt("What is 2 + 2? " * 6)  # longer than a block of the cache
     async with (
-        open_sampler(folder, ENGINE, stop_token_ids(folder), 0) as sampler,
+        open_sampler(folder, config, stop_token_ids(folder), 0) as sampler,
         open_learner(folder, LEARNER, LossConfig(), temperature=1.0, seed=0) as learner,
     ):
-        before = await sampler.sample(prompt("What is 2 + 2?"), params=PARAMS, num_samples=4, seed=3)
+        before = await sampler.sample(question, params=PARAMS, num_samples=4, seed=3)
         await learner.update(batch_of(num_ranks=1))
         under_way = [
             asyncio.create_task(
@@ -97,16 +109,19 @@ async def test_after_an_update_engine_and_learner_agree(ray_cluster, tmp_path, n
         ]
         await asyncio.sleep(0.05)
         await publish_weights(learner, sampler, version=1)
-        after = await sampler.sample(prompt("What is 2 + 2?"), params=PARAMS, num_samples=4, seed=3)
+        everywhere = await asyncio.gather(
+            *(sampler.sample(question, params=PARAMS, num_samples=4, seed=3) for _ in sampler.seats)
+        )
         survivors = await asyncio.wait_for(asyncio.gather(*under_way), 120)
         await learner.save(tmp_path)
     trained = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
     untrained = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     assert {s.policy_version for s in before.samples} == {0}
-    assert {s.policy_version for s in after.samples} == {1}
     assert_logprobs_agree(untrained, before)
-    # The same prompt once more: had a cache entry of the old weights served it, these would be off.
-    assert_logprobs_agree(trained, after)
+    for after in everywhere:
+        assert {s.policy_version for s in after.samples} == {1}
+        # The same prompt once more: had a cache entry of the old weights served it, these would be off.
+        assert_logprobs_agree(trained, after)
     gap = (plain_logprobs(untrained, after)[0] - plain_logprobs(trained, after)[0]).abs().max()
     assert gap > 1e-2, "the update must change what is compared"
     assert [len(group.samples) for group in survivors] == [4] * 8
