@@ -32,11 +32,7 @@ async def check(config: ScorerConfig, data: Path | None, tell: Callable[[str], N
 
 
 async def _check_cases(task: Task, scorer: Scorer) -> list[str]:
-    requests = []
-    for case in task.cases:
-        reference = task.example.reference if case.reference is None else case.reference
-        update = {"response": case.response, "reference": reference, "params": dict(case.params)}
-        requests.append(task.example.model_copy(update=update))
+    requests = [task.request(case) for case in task.cases]
     results = await scorer.score(requests)
     return [
         f"case {case.name!r}: {_outcome(result)}, expected {case.score}"

@@ -4,26 +4,30 @@ import difflib
 import functools
 import importlib
 import inspect
+import pkgutil
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rewards import tasks as built_in
 from rewards.plugins import import_source
-from rewards.types import RewardRequest, RewardResult
+from rewards.types import Message, RewardRequest, RewardResult
 
 RewardFunction = Callable[[RewardRequest], RewardResult | float | Awaitable[RewardResult | float]]
-
-BUILT_IN = ("rewards.tasks.math", "rewards.tasks.math_int", "rewards.tasks.exact")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A response that a task must judge in a known way: part of the task's conformance matrix."""
+    """A response that a task must judge in a known way: part of the task's conformance matrix.
+
+    `reference` and `question` are those of the task's example where they are None.
+    """
 
     name: str
-    response: str
+    response: str | list[Message]
     score: float
-    reference: Any = None  # None: that of the example
+    reference: Any = None
+    question: str | list[Message] | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -39,6 +43,21 @@ class Task:
     example: RewardRequest
     cases: tuple[Case, ...]
     respond: Callable[[Any], str] | None
+    takes_messages: bool
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the task ships with the package."""
+        return self.function.__module__.startswith(f"{built_in.__name__}.")
+
+    def request(self, case: Case) -> RewardRequest:
+        """A conformance case as a request."""
+        update: dict[str, Any] = {"response": case.response, "params": dict(case.params)}
+        if case.reference is not None:
+            update["reference"] = case.reference
+        if case.question is not None:
+            update["question"] = case.question
+        return self.example.model_copy(update=update)
 
 
 TASKS: dict[str, Task] = {}
@@ -62,11 +81,13 @@ def reward(
     example: Mapping[str, Any] | None = None,
     cases: Iterable[Case] = (),
     respond: Callable[[Any], str] | None = None,
+    takes_messages: bool = False,
 ) -> Callable[[RewardFunction], RewardFunction]:
     """Register a function as the reward of task `name`; `params` maps parameters to a line of help.
 
-    `respond` makes the response that commits to a reference, so that data can be checked against the task. Raises
-    ValueError where another module has registered the name.
+    `respond` makes the response that commits to a reference, so that data can be checked against the task. A task
+    that `takes_messages` judges whole interactions, the others texts. Raises ValueError where another module has
+    registered the name.
     """
 
     def register(function: RewardFunction) -> RewardFunction:
@@ -82,6 +103,7 @@ def reward(
             example=RewardRequest(**{"task": name, "response": "", **(example or {})}),
             cases=tuple(cases),
             respond=respond,
+            takes_messages=takes_messages,
         )
         return function
 
@@ -91,8 +113,8 @@ def reward(
 @functools.cache
 def load_tasks(plugins: tuple[str, ...] = ()) -> Mapping[str, Task]:
     """All tasks: those that ship with the package, and those that plug-in modules or `.py` files register."""
-    for module in BUILT_IN:
-        importlib.import_module(module)
+    for module in pkgutil.iter_modules(built_in.__path__):
+        importlib.import_module(f"{built_in.__name__}.{module.name}")
     for plugin in plugins:
         load_plugin(plugin)
     return TASKS

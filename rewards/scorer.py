@@ -8,7 +8,7 @@ from collections import Counter
 from pydantic import BaseModel, ConfigDict, Field
 
 from rewards.crew import Crew
-from rewards.registry import BUILT_IN, find_task, load_tasks
+from rewards.registry import find_task, load_tasks
 from rewards.types import RewardRequest, RewardResult
 from rewards.worker import BrokenLimit, judge
 
@@ -88,12 +88,10 @@ class Scorer:
             if len(request.response) <= MAX_RESPONSE_CHARS:
                 return None
             return RewardResult(score=0, reason=f"a response of more than {MAX_RESPONSE_CHARS} characters")
-        if self._is_ours(request.task):
+        task = self._tasks[request.task]
+        if task.is_ours and not task.takes_messages:
             return RewardResult(score=None, status="error", reason="this task takes a text, not messages")
         return None
-
-    def _is_ours(self, task: str) -> bool:
-        return self._tasks[task].function.__module__ in BUILT_IN
 
     async def _judge(self, request: RewardRequest) -> RewardResult:
         try:
@@ -108,7 +106,7 @@ class Scorer:
         if isinstance(outcome, RewardResult):
             return outcome
         reason = f"broke a worker's limits twice: {outcome.reason}"
-        if self._is_ours(request.task):
+        if self._tasks[request.task].is_ours:
             return RewardResult(score=0, reason=reason)
         return RewardResult(score=None, status=outcome.status, reason=reason)
 

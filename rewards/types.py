@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
+Message = dict[str, Any]
 Status = Literal["ok", "error", "timeout", "unscorable"]
 
 
@@ -13,8 +14,8 @@ class RewardRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     task: str
-    question: str | list[dict[str, Any]] = ""
-    response: str | list[dict[str, Any]]
+    question: str | list[Message] = ""
+    response: str | list[Message]
     reference: Any = None
     params: dict[str, Any] = Field(default_factory=dict)
     id: str | None = None

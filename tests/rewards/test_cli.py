@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -119,7 +120,8 @@ def test_score_reads_no_further_ahead_than_it_must(program):
 def test_list_as_json_and_as_a_table(program):
     done = run(program, "list", "--json", "--plugin", PLUGIN)
     tasks = {task["name"]: task for task in json.loads(done.stdout)}
-    assert list(tasks)[:4] == ["math", "math_int", "exact", "odd"]
+    assert {"math", "math_int", "exact"} < set(tasks)
+    assert list(tasks)[-1] == "odd", "what plug-ins add comes last"
     assert set(tasks["math"]) == {"name", "description", "params", "example", "version"}
     assert set(tasks["math"]["params"]) == {"extract", "evaluated"}
     assert tasks["math"]["example"]["reference"] == "3/4"
@@ -131,7 +133,7 @@ def test_list_as_json_and_as_a_table(program):
         "version": "7",
     }
     table = run(program, "list").stdout.decode()
-    assert "math_int  1 where the final answer is the reference" in table
+    assert re.search("^math_int +1 where the final answer is the reference", table, re.MULTILINE)
     assert "evaluated: true (default)" in table
 
 

@@ -14,9 +14,7 @@ CASES = [(task, case) for task in TASKS.values() for case in task.cases]
 
 @pytest.mark.parametrize(("task", "case"), CASES, ids=[f"{task.name}: {case.name}" for task, case in CASES])
 def test_conformance(task, case):
-    reference = task.example.reference if case.reference is None else case.reference
-    request = RewardRequest(task=task.name, response=case.response, reference=reference, params=dict(case.params))
-    assert task.function(request).score == case.score
+    assert task.function(task.request(case)).score == case.score
 
 
 @pytest.mark.parametrize(

@@ -91,9 +91,7 @@ async def test_a_prompt_that_does_not_fit_is_refused_with_id_and_length(sampler)
 )
 async def test_after_an_update_engine_and_learner_agree(ray_cluster, tmp_path, name, engines):
     folder = resolve_model(name)
-    config = ENGINE.model_copy(
-        update={"batch_invariant": False, **engines}
-    )  # with its prefix cache
+    config = ENGINE.model_copy(update={"batch_invariant": False, **engines})  # with its prefix cache
     question = prompt("What is 2 + 2? " * 6)  # longer than a block of the cache
     async with (
         open_sampler(folder, config, stop_token_ids(folder), 0) as sampler,
