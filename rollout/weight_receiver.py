@@ -54,6 +54,8 @@ class HostWeightTransferEngine(WeightTransferEngine[HostInitInfo, HostUpdateInfo
         from vllm.model_executor.model_loader.reload import finalize_layerwise_reload
 
         finalize_layerwise_reload(self.model, self.model_config)
+        if self.device.type == "cpu":
+            pack_tied_heads(self.model)
 
     def update_weights(self, update_info: dict) -> None:
         self.receive_weights(self.parse_update_info(update_info))
@@ -77,6 +79,21 @@ def read_bucket(info: HostUpdateInfo, device: torch.device) -> list[tuple[str, t
         tensor = raw[offset : offset + count * dtype.itemsize].view(dtype).view(shape)
         tensors.append((name, tensor.clone() if device.type == "cpu" else tensor.to(device)))
     return tensors
+
+
+def pack_tied_heads(model: torch.nn.Module) -> None:
+    """Pack the output heads anew that share their weight with the embedding.
+
+    On CPU such a head has a packed copy of its own, and a reload, which brings it no weight, leaves it as it was.
+    """
+    from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
+
+    embeddings = [module for module in model.modules() if isinstance(module, VocabParallelEmbedding)]
+    heads = [module for module in embeddings if isinstance(module, ParallelLMHead)]
+    pointers = {module.weight.data_ptr() for module in embeddings if module not in heads}
+    for head in heads:
+        if head.weight.data_ptr() in pointers:
+            head.quant_method.process_weights_after_loading(head)
 
 
 def _file_size(path: str) -> int:
