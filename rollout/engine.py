@@ -207,8 +207,8 @@ class Engine:
 
 
 def _parse_cores(text: str) -> set[int]:
-    """Core numbers of "0-3,6"."""
-    ranges = [part.partition("-") for part in text.split(",")]
+    """Core numbers of "0-3,6", or of "0-3|4-7" for two workers."""
+    ranges = [part.partition("-") for part in text.replace("|", ",").split(",")]
     return {core for first, _, last in ranges for core in range(int(first), int(last or first) + 1)}
 
 
