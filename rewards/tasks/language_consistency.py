@@ -126,5 +126,3 @@ def _text(response: str, part: str) -> str:
     if parts.answer is None:
         return ""
     return {"answer": parts.answer, "thinking": parts.thinking, "both": f"{parts.thinking}\n\n{parts.answer}"}[part]
-
-

@@ -127,6 +127,13 @@ def _readings(answer: str, times: str) -> list[str]:
     if "\\" not in answer and "$" not in answer:
         return [answer]
     text = _FRACTION.sub(r"\1/\2", _WRAPPER.sub(r"\1", _SPACING.sub(" ", answer.replace("$", ""))))
-    for command, symbol in (("\\times", times), ("\\cdot", times), ("\\div", "/"), ("\\{", "{"), ("\\}", "}"), ("\\_", "_")):
+    for command, symbol in (
+        ("\\times", times),
+        ("\\cdot", times),
+        ("\\div", "/"),
+        ("\\{", "{"),
+        ("\\}", "}"),
+        ("\\_", "_"),
+    ):
         text = text.replace(command, symbol)
     return [answer, text.strip()]

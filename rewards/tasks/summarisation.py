@@ -11,6 +11,7 @@ from rewards.verifiers.overlap import repeated, tokens
 from rewards.verifiers.summary import METRICS, copying, is_keyword_list, length_factor, novelty, rouge
 
 MAX_CHARS = 16_384
+MAX_WORDS = 2_000  # ROUGE-L takes as many steps as the words of summary and reference make pairs
 MAX_SOURCE_CHARS = 262_144
 REPEATED = 0.25  # the share of 4-grams of a summary that repeat
 PARAMS = {
@@ -103,8 +104,8 @@ def summarisation(request: RewardRequest) -> RewardResult:
     options = _read(request)
     answer = clean(split_response(request.response).answer or "")
     words = tokens(answer[:MAX_CHARS])
-    if not words or len(answer) > MAX_CHARS:
-        reason = f"a summary of more than {MAX_CHARS} characters" if words else "no summary"
+    if not words or len(answer) > MAX_CHARS or len(words) > MAX_WORDS:
+        reason = f"a summary of more than {MAX_CHARS} characters or {MAX_WORDS} words" if words else "no summary"
         return RewardResult(score=0, reason=reason, verifier="summarisation")
     components, fault = _guards(answer, words, targets, options)
     if not fault:

@@ -37,7 +37,9 @@ CLOSE = (
 )  # fmt: skip
 
 _LETTERS = regex.compile(r"[\p{L}\p{M}]++(?:['’-][\p{L}\p{M}]++)*+")
-_QUOTED = regex.compile("“([^“”]{1,200}+)”|„([^„“”]{1,200}+)[“”]|«([^«»]{1,200}+)»|「([^「」]{1,200}+)」|\"([^\"]{1,200}+)\"")
+_QUOTED = regex.compile(
+    '“([^“”]{1,200}+)”|„([^„“”]{1,200}+)[“”]|«([^«»]{1,200}+)»|「([^「」]{1,200}+)」|"([^"]{1,200}+)"'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,7 @@ def _detector(codes: frozenset[str]):  # type: ignore[no-untyped-def]
     from lingua import IsoCode639_1, LanguageDetectorBuilder
 
     languages = [getattr(IsoCode639_1, code.upper()) for code in sorted(codes)]
-    return LanguageDetectorBuilder.from_iso_codes_639_1(*languages).build()
+    return LanguageDetectorBuilder.from_iso_codes_639_1(*languages).with_low_accuracy_mode().build()
 
 
 def _confidences(text: str, codes: frozenset[str]) -> dict[str, float]:

@@ -21,8 +21,18 @@ _FUNCTIONS = frozenset("sin cos tan sec csc cot asin acos atan sinh cosh tanh ex
 _ALGEBRA = re.compile(r"(?:\d{1,50}(?:\.\d{1,50})?(?![\d.])|[A-Za-z_]\w{0,20}+|\*\*|[-+*/() \t\n])*+")
 _NAME = re.compile(r"[A-Za-z_]\w*+")
 _POWER = re.compile(r"\*\*\s*+(?:(?P<plain>\d{1,3})(?![\d.])|\(\s*-?(?P<inside>\d{1,3})(?:/\d{1,3})?\s*\)|[a-zA-Z(])")
-_NUMBER = re.compile(r"-?\d[\d,]*+(?:\.\d++)?")
+_AMOUNT = re.compile(r"[$€£]? ?(-?\d[\d,]{0,50}(?:\.\d{1,50})?) ?(?:[%$€£]|[A-Za-z]{1,30}(?: [A-Za-z]{1,30})?)?\.?")
 _MOVE = re.compile(r"[A-Za-z]{1,2}'?\d{0,2}'?")
+_BARE_WORD = re.compile(r"[^\W_]++")
+_FILLERS = {"is", "a", "an", "and"}
+_PLAIN = re.compile(r"[\w\s+*/(),.-]*+")
+_RUN_OF_ENTRY = {  # what a generator runs of its entry: the field, and what it consists of
+    "bitwise_arithmetic": ("problem", re.compile(r"[0-9a-fA-Fx()\s+*<>&|^~-]*+")),
+    "intermediate_integration": ("integrand", _PLAIN),
+    "number_sorting": ("answer", re.compile(r"[][\d\s,.'\"+eE-]*+")),
+    "polynomial_multiplication": ("answer", _PLAIN),
+    "simple_integration": ("integrand", _PLAIN),
+}
 _INERT = (ast.Expression, ast.List, ast.Tuple, ast.Set, ast.Constant, ast.Name, ast.Load, ast.UnaryOp, ast.USub)
 
 
@@ -30,6 +40,13 @@ def refuse(generator: str, answer: str, entry: Mapping[str, Any]) -> str | None:
     """Why the answer is wrong without the generator being asked; None where it may be asked."""
     guard = GUARDS.get(generator)
     return guard(answer, entry) if guard else None
+
+
+def holds_code(generator: str, entry: Mapping[str, Any]) -> bool:
+    """Whether an entry, which may come from anywhere, has more in what its generator runs than it ever makes itself."""
+    name, pattern = _RUN_OF_ENTRY.get(generator, ("", _PLAIN))
+    text = entry["answer"] if name == "answer" else entry["metadata"].get(name, "")
+    return not isinstance(text, str) or not pattern.fullmatch(text) or "__" in text
 
 
 def _only_literals(answer: str, entry: Mapping[str, Any]) -> str | None:
@@ -54,7 +71,9 @@ def _algebra(answer: str, entry: Mapping[str, Any]) -> str | None:
         return f"a name that the problem does not have: {min(unknown)[:20]}"
     total, end = 1, 0
     for power in _POWER.finditer(answer):
-        total *= max(int(power["plain"] or power["inside"] or 1), 1) if answer[: power.start()].rstrip()[-1:] == ")" else 1
+        total *= (
+            max(int(power["plain"] or power["inside"] or 1), 1) if answer[: power.start()].rstrip()[-1:] == ")" else 1
+        )
         end += 1
     if end != answer.count("**") or total > MAX_EXPONENT:
         return f"an exponent beyond {MAX_EXPONENT}"
@@ -136,22 +155,47 @@ def _probability(answer: str, entry: Mapping[str, Any]) -> str | None:
 
 
 def _one_number(answer: str, entry: Mapping[str, Any]) -> str | None:
-    """gsm_symbolic takes the first of several numbers, and no sign."""
-    numbers = _NUMBER.findall(answer)
-    if len(numbers) != 1:
-        return f"{len(numbers)} numbers, where one is wanted"
-    wanted = _NUMBER.findall(entry["answer"])
-    return None if len(wanted) == 1 and _float(numbers[0]) == _float(wanted[0]) else "not the number"
+    """gsm_symbolic takes the first of several numbers, without its sign, after any words: `not 20`."""
+    number = _AMOUNT.fullmatch(answer.strip())
+    if not number:
+        return "no single number, with a unit or without"
+    return None if _float(number[1]) == _float(entry["answer"]) else "not the number"
 
 
 def _float(number: str) -> float:
     return float(number.replace(",", ""))
 
 
-def _one_duration(answer: str, entry: Mapping[str, Any]) -> str | None:
-    """time_intervals reads the first number of `5 days or 6 days`, and stops after the first time."""
-    pattern = r"\s*(?:[+-]?\d{1,9}(?:\s+days?)?|(?:[+-]?\d{1,9} days?, )?\d{1,4}(?::\d{1,2}){1,2}(?:\.\d{1,6})?)\s*"
-    return None if re.fullmatch(pattern, answer) else "no single duration"
+def _form(pattern: str) -> Guard:
+    """Nothing but the answer: for generators that overlook what they do not know, as in `not A`, or stop reading."""
+    whole = re.compile(pattern)
+    return lambda answer, entry: None if whole.fullmatch(answer.strip()) else "not of the answer's form"
+
+
+def _as_many_parts(answer: str, entry: Mapping[str, Any]) -> str | None:
+    """advanced_geometry reads the first two coordinates of any number of them."""
+    return None if answer.count(",") == entry["answer"].count(",") else "too many or too few coordinates"
+
+
+def _same_words(answer: str, entry: Mapping[str, Any]) -> str | None:
+    """knights_knaves takes the pairs of names and roles that it finds, whatever stands between them."""
+    own, given = (sorted(set(_BARE_WORD.findall(text.lower())) - _FILLERS) for text in (entry["answer"], answer))
+    many = len(_BARE_WORD.findall(answer)) > len(_BARE_WORD.findall(entry["answer"]))
+    return "more or other words than names and roles" if own != given or many else None
+
+
+def _actions(answer: str, entry: Mapping[str, Any]) -> str | None:
+    """boxnet raises for what is no list of objects with texts."""
+    try:
+        steps = json.loads(answer)
+    except ValueError:
+        return "no JSON"
+    well_formed = isinstance(steps, list) and all(
+        isinstance(step, dict)
+        and all(isinstance(move, str) and len(re.findall(r"\d+", place)) > 1 for place, move in step.items())
+        for step in steps
+    )
+    return None if well_formed else "no list of steps"
 
 
 def _numbers(answer: str, entry: Mapping[str, Any]) -> str | None:
@@ -205,21 +249,31 @@ def _encloses(text: str) -> bool:
 GUARDS: dict[str, Guard] = {
     **dict.fromkeys(("binary_matrix", "n_queens", "spiral_matrix", "string_insertion"), _only_literals),
     **dict.fromkeys(("intermediate_integration", "polynomial_multiplication", "simple_integration"), _algebra),
+    "advanced_geometry": _as_many_parts,
+    "boxnet": _actions,
     "coin_flip": _probability,
     "complex_arithmetic": _finite,
     "countdown": _arithmetic(lambda metadata: metadata["target"]),
     "figlet_font": _same(lambda text: text.replace(" ", "").strip().lower()),
+    "fraction_simplification": _form(r"\$?\s*(?:\\d?frac\s*\{\s*\d+\s*\}\s*\{\s*\d+\s*\}|\d+\s*/\s*\d+)\s*\$?"),
     "game_of_life": _same(json.loads),
     "game_of_life_halting": _same(_words),
     "gsm_symbolic": _one_number,
+    "kakurasu": _form(r"[01\s]+"),
+    "knights_knaves": _same_words,
     "letter_jumble": _same(_words),
     "number_sorting": _same(_exact_list),
     "polynomial_equations": _numbers,
     "propositional_logic": _conclusion,
     "puzzle24": _arithmetic(lambda metadata: 24),
+    "quantum_lock": _form(r"[A-Ca-c](?:[\s→,>-]+[A-Ca-c])*|[A-Ca-c]+"),
     "rubiks_cube": _moves(_MOVE),
     "rush_hour": _moves(re.compile(r"[A-Z][+-]\d{1,2}")),
+    "sokoban": _form(r"[UDLRudlr\s]+"),
     "spell_backward": _same(_words),
-    "time_intervals": _one_duration,
+    "survo": _form(r"[-\d\s]+"),
+    "time_intervals": _form(
+        r"[+-]?\d{1,9}(?:\s+days?)?|(?:[+-]?\d{1,9} days?, )?\d{1,4}(?::\d{1,2}){1,2}(?:\.\d{1,6})?"
+    ),
     "word_sorting": _same(_listed),
 }

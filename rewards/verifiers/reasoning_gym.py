@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewards.response import clean
-from rewards.verifiers.puzzle_guards import refuse
+from rewards.verifiers.puzzle_guards import holds_code, refuse
 
 NOTHING = ('""', "''")  # what an answer of no characters is written as
 ROUNDING = 1e-9
@@ -57,6 +57,8 @@ def score_answer(puzzle: Puzzle, answer: str) -> PuzzleScore:
         answer = own
     elif own == "" and answer in NOTHING:
         answer = own
+    if holds_code(puzzle.generator, puzzle.entry):
+        raise UnusablePuzzle(f"the reference holds what {puzzle.generator} would run, and it is no plain data")
     refusal = refuse(puzzle.generator, answer, puzzle.entry)
     if refusal:
         return PuzzleScore(0.0, refusal)
@@ -67,20 +69,20 @@ def score_answer(puzzle: Puzzle, answer: str) -> PuzzleScore:
         raise
     # The package does not say what it raises for an answer that it cannot read: its own answer tells whose fault it is.
     except Exception as error:
-        if own is None:
+        if own is None or answer == own:
             raise
         score, reason = 0.0, f"{puzzle.generator} cannot read it: {type(error).__name__}: {error}"[:300]
-    if score < 1 and own is not None and answer != own:
-        _check_own(puzzle)
-    elif score < 1 and own is not None:
-        raise UnusablePuzzle(f"{puzzle.generator} gives its own answer {score:g}")
+    if score < 1:
+        _check_own(dataset, puzzle)
     return PuzzleScore(score, reason)
 
 
-def _check_own(puzzle: Puzzle) -> None:
+def _check_own(dataset: Any, puzzle: Puzzle) -> None:
     """Raises what the package raises for the puzzle's own answer, and UnusablePuzzle where it is not accepted."""
     own = puzzle.entry["answer"]
-    score = _score(_dataset(puzzle.generator, puzzle.options), puzzle, own)
+    if own is None or refuse(puzzle.generator, own, puzzle.entry):  # an integral that is left as it is, for one
+        return
+    score = _score(dataset, puzzle, own)
     if score < 1:
         raise UnusablePuzzle(f"{puzzle.generator} gives its own answer {score:g}: is the entry complete?")
 

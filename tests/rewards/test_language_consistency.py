@@ -1,6 +1,5 @@
 """The task `language_consistency`: languages, names, what is no prose, limits."""
 
-
 import subprocess
 import sys
 import time
@@ -109,7 +108,9 @@ def test_mixtures_and_transliterations_are_foreign(text, language):
     assert judge(text, language).score < 0.7
 
 
-@pytest.mark.parametrize("text", ["", " ", "42", "\\boxed{42}", "```\nprint(1)\n```", "$x$", "x = 2", "🙂", "https://a.de"])
+@pytest.mark.parametrize(
+    "text", ["", " ", "42", "\\boxed{42}", "```\nprint(1)\n```", "$x$", "x = 2", "🙂", "https://a.de"]
+)
 def test_nothing_to_judge_is_0(text):
     assert judge(text, "de").score == 0
 

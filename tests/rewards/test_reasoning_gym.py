@@ -11,7 +11,13 @@ from rl.sources import Source, SourceConfig
 
 PUZZLES = 3  # of each generator
 SLOW_TO_MAKE = {"composite"}
-NO_ANSWER = {"graph_color"}  # entries without an answer of their own
+NO_ANSWER = {
+    "boxnet",
+    "graph_color",
+    "propositional_logic",
+    "rubiks_cube",
+    "rush_hour",
+}  # entries without an answer of their own
 
 
 def generators():
@@ -51,6 +57,8 @@ def test_a_generator_takes_its_own_answer_after_json(name, puzzles):
         if answer is None:
             assert name in NO_ANSWER
             continue
+        if "Integral" in answer:  # it states the problem, and is no answer to it
+            continue
         result = tagged(answer or '""', reference)
         assert (result.score, result.status) == (1, "ok"), (answer, result.reason)
 
@@ -78,7 +86,12 @@ def test_a_generator_pays_nothing_for_an_answer_among_others(name, puzzles):
         answer = reference["entry"]["answer"]
         if not answer:
             continue
-        for stuffed in (f"{answer} or {answer}7", f"{answer}\n{answer}\n{answer}", f"not {answer}", f"{answer}, 7, 8, 9"):
+        for stuffed in (
+            f"{answer} or {answer}7",
+            f"{answer}\n{answer}\n{answer}",
+            f"not {answer}",
+            f"{answer}, 7, 8, 9",
+        ):
             result = tagged(stuffed, reference)
             assert (result.score, result.status) == (0, "ok"), (stuffed, result)
 

@@ -38,7 +38,9 @@ def test_scores_are_those_of_rouge_score(metric):
 def test_other_scripts_count():
     assert judge(CHINESE_SUMMARY, CHINESE_SUMMARY, CHINESE).score == 1
     assert judge(CHINESE, CHINESE_SUMMARY, CHINESE, words=[1, 1000]).score == 0
-    assert judge("旧石桥，裂缝，六个月，三百万，欧元，州政府，店主，顾客，关闭，修缮", CHINESE_SUMMARY, CHINESE).score == 0
+    assert (
+        judge("旧石桥，裂缝，六个月，三百万，欧元，州政府，店主，顾客，关闭，修缮", CHINESE_SUMMARY, CHINESE).score == 0
+    )
 
 
 def test_an_extractive_reference_allows_what_it_does_itself():
@@ -61,7 +63,9 @@ def test_rouge_below_the_floor_is_0():
     assert judge(SUMMARY, floor=rouge - 0.01).score > 0
 
 
-@pytest.mark.parametrize("text", [SUMMARY, REFERENCE, "It rained all day, so the match was called off and we went home."])
+@pytest.mark.parametrize(
+    "text", [SUMMARY, REFERENCE, "It rained all day, so the match was called off and we went home."]
+)
 def test_summaries_are_no_keyword_lists(text):
     assert not is_keyword_list(text, tokens(text), [tokens(REFERENCE)])
 

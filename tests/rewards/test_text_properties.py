@@ -92,7 +92,9 @@ def test_extraction_takes_any_text(extract, text):
     assert answer is None or (answer == answer.strip() and 0 < len(answer) <= MAX_SPAN_CHARS)
 
 
-@given(st.integers(-(10**9), 10**9), st.sampled_from(["The answer is {}.", "Answer: {}", "**Answer:** ${}$", "So x = {}"]))
+@given(
+    st.integers(-(10**9), 10**9), st.sampled_from(["The answer is {}.", "Answer: {}", "**Answer:** ${}$", "So x = {}"])
+)
 def test_a_stated_number_is_extracted(number, phrase):
     assert extract_answer(phrase.format(number), "lenient") == str(number)
     assert extract_answer(phrase.format(number), "boxed") is None
