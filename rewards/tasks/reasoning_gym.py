@@ -25,8 +25,8 @@ def _respond(reference: Any) -> str:
     return f"{TAG_OPEN}{answer}{TAG_CLOSE} \\boxed{{{answer}}}"
 
 
-def _countdown(*numbers: int, target: int) -> dict[str, Any]:
-    entry = {"question": "", "answer": "6 * 4 + 0", "metadata": {"numbers": list(numbers), "target": target}}
+def _countdown(*numbers: int) -> dict[str, Any]:
+    entry = {"question": "", "answer": "6 * 4 + 0", "metadata": {"numbers": list(numbers), "target": 24}}
     return {"generator": "countdown", "entry": entry}
 
 
@@ -62,11 +62,11 @@ _TAG = {"extract": "answer_tag"}
         Case(name="several lines", response="<answer>\n0 1\n1 2\n</answer>", reference=_LADDER, params=_TAG, score=1),
         Case(name="code is not run", response="<answer>[[0, 1], [1, len('ab')]]</answer>", reference=_LADDER,
              params={**_TAG, "floor": 0}, score=0),
-        Case(name="another solution", response="\\boxed{(8 - 2) * 4}", reference=_countdown(4, 2, 8, target=24), score=1),
-        Case(name="other numbers", response="\\boxed{6 * 4}", reference=_countdown(4, 2, 8, target=24), score=0),
-        Case(name="in LaTeX", response="\\boxed{(8 - 2) \\times 4}", reference=_countdown(4, 2, 8, target=24), score=1),
-        Case(name="hostile power", response="\\boxed{9**9**9**9}", reference=_countdown(4, 2, 8, target=24), score=0),
-        Case(name="hostile code", reference=_countdown(4, 2, 8, target=24), score=0,
+        Case(name="another solution", response="\\boxed{(8 - 2) * 4}", reference=_countdown(4, 2, 8), score=1),
+        Case(name="other numbers", response="\\boxed{6 * 4}", reference=_countdown(4, 2, 8), score=0),
+        Case(name="in LaTeX", response="\\boxed{(8 - 2) \\times 4}", reference=_countdown(4, 2, 8), score=1),
+        Case(name="hostile power", response="\\boxed{9**9**9**9}", reference=_countdown(4, 2, 8), score=0),
+        Case(name="hostile code", reference=_countdown(4, 2, 8), score=0,
              response="\\boxed{__import__('os').system('true')}"),
         Case(name="any four numbers", response="\\boxed{6*4*1*1}", score=0,
              reference=_entry("puzzle24", "8*(4 - 1 - 0)", numbers=[8, 4, 1, 0])),
@@ -80,7 +80,7 @@ _TAG = {"extract": "answer_tag"}
     ],
 )  # fmt: skip
 def reasoning_gym(request: RewardRequest) -> RewardResult:
-    """The score of reasoning-gym's generator for the final answer: 1 for a solution, 0 for what it scores below floor."""
+    """The score of reasoning-gym's generator for the final answer: 1 for a solution, 0 for what is below the floor."""
     assert isinstance(request.response, str), "checked by the scorer"
     floor = request.params.get("floor", 1)
     if isinstance(floor, bool) or not isinstance(floor, int | float) or not 0 <= floor <= 1:

@@ -3,8 +3,10 @@
 import functools
 import itertools
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import regex
 
@@ -14,8 +16,10 @@ from rewards.verifiers.prose import prose, sentences
 MAX_NAME_WORDS = 3  # a run of words in another script that is taken for a name or a term
 MAX_QUOTE_WORDS = 8  # of a quotation in another language
 MIN_LETTERS = 30  # of what lingua judges: shorter sentences are judged with their neighbours
+MIN_CHARACTERS = 12  # the same, of scripts without spaces
 MAX_SEGMENTS = 400  # evenly spread over a longer text
-MIN_CONFIDENCE = 0.2  # of the wanted language among the candidates, where another one is likelier
+SURE = 0.9  # of the wanted language by trigrams alone
+MIN_CONFIDENCE = 0.3  # of the wanted language by all models, where another one is likelier
 
 SCRIPTS = {
     **dict.fromkeys(("be", "bg", "kk", "mk", "mn", "ru", "sr", "uk"), ("CYRILLIC",)),
@@ -28,8 +32,9 @@ SCRIPTS = {
 UNSPACED = {"CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR"}  # two characters count as a word
 ALPHABETS = {"LATIN", "CYRILLIC", "GREEK", "ARMENIAN"}  # letters of two of them look alike: no word mixes them
 CANDIDATES = frozenset(
-    "cs da de en es fi fr hu id it nl pl pt ro sv sw tl tr vi be bg kk mk mn ru sr uk ar fa ur hi mr".split()
-)
+    ("cs", "da", "de", "en", "es", "fi", "fr", "hu", "id", "it", "nl", "pl", "pt", "ro", "sv", "sw", "tl", "tr", "vi",
+     "be", "bg", "kk", "mk", "mn", "ru", "sr", "uk", "ar", "fa", "ur", "hi", "mr")
+)  # fmt: skip
 # Which of two close languages a sentence is written in is not asked unless both are configured.
 CLOSE = (
     {"da", "nb", "nn"}, {"cs", "sk"}, {"bs", "hr", "sr", "sl"}, {"id", "ms"}, {"bg", "mk"}, {"be", "uk"},
@@ -77,13 +82,14 @@ def share_of(text: str, wanted: frozenset[str], candidates: frozenset[str], name
     rivals = _rivals(wanted, candidates)
     total = in_script = in_language = 0.0
     foreign = ""
-    for segment in _spread(list(_segments(prose(clean(text)), scripts))):
-        runs = _without_names(list(_runs(segment)), scripts, names)
+    for segment in _spread(_segments(prose(clean(text)), scripts)):
+        everything = list(_runs(segment))
+        runs = _without_names(everything, scripts, names)
         native = [run for run in runs if run.script in scripts]
         words = sum(run.words for run in native)
         total += sum(run.words for run in runs)
         in_script += words
-        speaks = words > 0 and _is_wanted(segment, native, wanted, rivals)
+        speaks = words > 0 and _is_wanted(segment, everything, native, wanted, rivals)
         in_language += words if speaks else 0
         if not foreign and (not speaks or len(native) < len(runs)):
             foreign = segment[:80]
@@ -105,18 +111,23 @@ def _rivals(wanted: frozenset[str], candidates: frozenset[str]) -> frozenset[str
     return (candidates - close) | wanted
 
 
-def _segments(text: str, scripts: frozenset[str]) -> Iterator[str]:
-    """Sentences with letters; short ones in a wanted script are joined with what follows them."""
+def _segments(text: str, scripts: frozenset[str]) -> list[str]:
+    """Sentences with letters; short ones are joined with what follows, or at the end with what went before."""
+    enough = MIN_CHARACTERS if scripts & UNSPACED else MIN_LETTERS
+    segments: list[str] = []
     pending = ""
     for sentence in sentences(text):
         if not _LETTERS.search(sentence):
             continue
         pending = f"{pending} {sentence}".strip()
-        if sum(map(str.isalpha, pending)) >= MIN_LETTERS or not scripts & {"LATIN", "CYRILLIC", "ARABIC", "DEVANAGARI"}:
-            yield pending
+        if sum(map(str.isalpha, pending)) >= enough:
+            segments.append(pending)
             pending = ""
-    if pending:
-        yield pending
+    if pending and segments:
+        segments[-1] += f" {pending}"
+    elif pending:
+        segments.append(pending)
+    return segments
 
 
 def _spread(segments: list[str]) -> list[str]:
@@ -156,39 +167,47 @@ def _without_names(runs: list[Run], scripts: frozenset[str], names: float) -> li
     groups = [(native, list(group)) for native, group in itertools.groupby(runs, key=lambda run: run.script in scripts)]
     native_words = sum(run.words for native, group in groups if native for run in group)
     short = [
-        id(group)
+        not native and sum(run.words for run in group) <= MAX_NAME_WORDS and all(run.script != "MIXED" for run in group)
         for native, group in groups
-        if not native
-        and sum(run.words for run in group) <= MAX_NAME_WORDS
-        and all(run.script != "MIXED" for run in group)
     ]
-    foreign = sum(run.words for _, group in groups if id(group) in short for run in group)
+    foreign = sum(run.words for (_, group), is_short in zip(groups, short, strict=True) if is_short for run in group)
     if not native_words or foreign > names * (native_words + foreign):
         return runs
-    return [run for _, group in groups if id(group) not in short for run in group]
+    return [run for (_, group), is_short in zip(groups, short, strict=True) if not is_short for run in group]
 
 
-def _is_wanted(segment: str, native: list[Run], wanted: frozenset[str], rivals: frozenset[str]) -> bool:
+def _is_wanted(
+    segment: str, runs: list[Run], native: list[Run], wanted: frozenset[str], rivals: frozenset[str]
+) -> bool:
     """Whether what a segment holds in the wanted scripts is in a wanted language."""
-    used = {run.script for run in native}
-    if used & {"CJK", "HIRAGANA", "KATAKANA"}:
-        return _is_east_asian(native, wanted)
-    rivals = frozenset(code for code in rivals if used & set(SCRIPTS.get(code, ("LATIN",))))
+    words: dict[str, float] = defaultdict(float)
+    for run in native:
+        words[run.script] += run.words
+    script = max(words, key=lambda name: words[name])
+    if script in ("CJK", "HIRAGANA", "KATAKANA"):
+        return _is_east_asian(runs, wanted)
+    rivals = frozenset(code for code in rivals if script in SCRIPTS.get(code, ("LATIN",)))
+    wanted = wanted & rivals
     if rivals <= wanted:
         return True
-    confidences = _confidences(_without_quotes(segment, native), rivals)
-    best = max(confidences.values(), default=0.0)
-    own = max((confidences.get(code, 0.0) for code in wanted), default=0.0)
-    return best == 0 or own == best or own >= MIN_CONFIDENCE
-
-
-def _is_east_asian(native: list[Run], wanted: frozenset[str]) -> bool:
-    """Japanese has kana beside its Chinese characters, Chinese none."""
-    kana = sum(len(run.text) for run in native if run.script in ("HIRAGANA", "KATAKANA"))
-    han = sum(len(run.text) for run in native if run.script == "CJK")
-    if "zh" in wanted and kana == 0:
+    text = _without_quotes(segment, native)
+    likely = _confidences(text, rivals, exact=False)
+    if not any(likely.values()) or max(likely[code] for code in wanted) >= SURE:
         return True
-    return "ja" in wanted and (kana > 0 or han < 10)
+    # Trigrams alone take some English for French: where they doubt, all models of the likeliest languages are asked.
+    others = sorted(rivals - wanted, key=lambda code: likely[code])[-2:]
+    exact = _confidences(text, wanted.union(others), exact=True)
+    own = max(exact[code] for code in wanted)
+    return own >= MIN_CONFIDENCE or own == max(exact.values())
+
+
+def _is_east_asian(runs: list[Run], wanted: frozenset[str]) -> bool:
+    """Japanese has kana beside its Chinese characters, Chinese hardly any."""
+    kana = sum(len(run.text) for run in runs if run.script in ("HIRAGANA", "KATAKANA"))
+    han = sum(len(run.text) for run in runs if run.script == "CJK")
+    if kana * 10 < han:
+        return "zh" in wanted or (han < MIN_CHARACTERS and "ja" in wanted)
+    return "ja" in wanted
 
 
 def _without_quotes(segment: str, native: list[Run]) -> str:
@@ -200,14 +219,17 @@ def _without_quotes(segment: str, native: list[Run]) -> str:
     return " ".join(words if len(words) * 2 >= len(native) else [run.text for run in native])
 
 
-@functools.lru_cache(maxsize=16)
-def _detector(codes: frozenset[str]):  # type: ignore[no-untyped-def]
+@functools.lru_cache(maxsize=256)
+def _detector(codes: frozenset[str], exact: bool) -> Any:
+    """lingua's detector, of trigrams alone (some 2 MB a language) or of all n-grams (some 30 MB a language)."""
     from lingua import IsoCode639_1, LanguageDetectorBuilder
 
-    languages = [getattr(IsoCode639_1, code.upper()) for code in sorted(codes)]
-    return LanguageDetectorBuilder.from_iso_codes_639_1(*languages).with_low_accuracy_mode().build()
+    builder = LanguageDetectorBuilder.from_iso_codes_639_1(
+        *(getattr(IsoCode639_1, code.upper()) for code in sorted(codes))
+    )
+    return (builder if exact else builder.with_low_accuracy_mode()).build()
 
 
-def _confidences(text: str, codes: frozenset[str]) -> dict[str, float]:
-    values = _detector(codes).compute_language_confidence_values(text)
+def _confidences(text: str, codes: frozenset[str], *, exact: bool) -> dict[str, float]:
+    values = _detector(codes, exact).compute_language_confidence_values(text)
     return {value.language.iso_code_639_1.name.lower(): value.value for value in values}

@@ -1,4 +1,4 @@
-"""The prose of a text: what is left without code, maths, addresses and markup; and its sentences. Linear in the text."""
+"""The prose of a text: what is left without code, maths, addresses and markup; and its sentences. All linear."""
 
 import re
 

@@ -50,12 +50,10 @@ def read_puzzle(reference: Any) -> Puzzle:
 
 
 def score_answer(puzzle: Puzzle, answer: str) -> PuzzleScore:
-    """The generator's score of an answer. Raises UnusablePuzzle, and what the package raises for its own answer, too."""
+    """The generator's score of an answer. Raises UnusablePuzzle, and what the package raises for its own."""
     own = puzzle.entry["answer"]
     dataset = _dataset(puzzle.generator, puzzle.options)
-    if own is not None and clean(answer) == clean(own):
-        answer = own
-    elif own == "" and answer in NOTHING:
+    if (own is not None and clean(answer) == clean(own)) or (own == "" and answer in NOTHING):
         answer = own
     if holds_code(puzzle.generator, puzzle.entry):
         raise UnusablePuzzle(f"the reference holds what {puzzle.generator} would run, and it is no plain data")

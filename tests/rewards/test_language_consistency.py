@@ -159,7 +159,8 @@ def test_prose_is_what_is_left():
 
 
 @pytest.mark.parametrize(
-    "piece", ["$", "`", "```\n", "\\(", "\\[", "\\begin{a}", "<a", "www.", "a@", "a.", "(", "[", "](", "\"", "“", "_", "\\",
+    "piece",
+    ["$", "`", "```\n", "\\(", "\\[", "\\begin{a}", "<a", "www.", "a@", "a.", "(", "[", "](", "\"", "“", "_", "\\",
               "字", "a b ", "Die Antwort ist sieben. ", "\n"]
 )  # fmt: skip
 def test_time_is_linear(piece):
