@@ -18,8 +18,8 @@ MAX_EXPONENT = 999  # of a power, and of a power of a power in all
 Guard = Callable[[str, Mapping[str, Any]], str | None]
 
 _FUNCTIONS = frozenset(
-    ("sin", "cos", "tan", "sec", "csc", "cot", "asin", "acos", "atan", "sinh", "cosh", "tanh", "exp", "log", "ln", "sqrt",
-     "pi", "E", "C")
+    ("sin", "cos", "tan", "sec", "csc", "cot", "asin", "acos", "atan", "sinh", "cosh", "tanh", "exp", "log", "ln",
+     "sqrt", "pi", "E", "C")
 )  # fmt: skip
 _ALGEBRA = re.compile(r"(?:\d{1,50}(?:\.\d{1,50})?(?![\d.])|[A-Za-z_]\w{0,20}+|\*\*|[-+*/() \t\n])*+")
 _NAME = re.compile(r"[A-Za-z_]\w*+")

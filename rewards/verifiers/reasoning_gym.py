@@ -57,14 +57,16 @@ def score_answer(puzzle: Puzzle, answer: str) -> PuzzleScore:
         answer = own
     if holds_code(puzzle.generator, puzzle.entry):
         raise UnusablePuzzle(f"the reference holds what {puzzle.generator} would run, and it is no plain data")
-    refusal = refuse(puzzle.generator, answer, puzzle.entry)
-    if refusal:
-        return PuzzleScore(0.0, refusal)
     try:
+        refusal = refuse(puzzle.generator, answer, puzzle.entry)
+        if refusal:
+            return PuzzleScore(0.0, refusal)
         score = _score(dataset, puzzle, answer)
         reason = f"scored by reasoning-gym's {puzzle.generator}"
-    except (MemoryError, RecursionError):
+    except MemoryError:
         raise
+    except RecursionError:
+        score, reason = 0.0, "nested too deep"
     # The package does not say what it raises for an answer that it cannot read: its own answer tells whose fault it is.
     except Exception as error:
         if own is None or answer == own:

@@ -75,7 +75,8 @@ def test_references_that_cannot_be_read_are_unscorable(reference):
 
 @pytest.mark.parametrize(
     "params",
-    [{"metric": "ter"}, {"language": "xx"}, {"language": 7}, {"length_ratio": 2}, {"length_ratio": [2, 1]}, {"min_language": 2}, {"min_language": "x"}, {"length_ratio": [True, 2]}, {"candidates": ["xx"]}, {"metric": []},
+    [{"metric": "ter"}, {"language": "xx"}, {"language": 7}, {"length_ratio": 2}, {"length_ratio": [2, 1]},
+     {"min_language": 2}, {"min_language": "x"}, {"length_ratio": [True, 2]}, {"candidates": ["xx"]}, {"metric": []},
      {"source": 7}],
 )  # fmt: skip
 def test_params_that_cannot_be_used_are_named(params):
