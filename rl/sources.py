@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rl.plugins import check_name, find_function
+from rl.puzzles import puzzle_rows
 from rl.seeds import derive_seed
 from rollout.types import Message, Prompt, prompt_id
 
@@ -25,8 +26,9 @@ class SourceConfig(BaseModel):
 
     `path`: verl's parquet schema or JSON lines. `dataset`: a Hugging Face dataset, with `split` and `name`.
     `generator`: `module:function`, called as `function(rng, **options)` for each row. `reasoning_gym`: the name
-    of one of its generators. `system` and `examples` (messages) come before the question; `template` holds
-    `{question}`. `task`, `params` and `thinking` are those of the prompts.
+    of one of its generators, whose own scores judge the answers unless `task` says otherwise. `system` and
+    `examples` (messages) come before the question; `template` holds `{question}`. `task`, `params` and `thinking`
+    are those of the prompts.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -165,19 +167,10 @@ def _generator(config: SourceConfig, seed: int) -> Callable[[int], Row]:
         except TypeError as error:
             raise ValueError(f"prompts: options of {label}: {error}") from error
         return lambda k: function(random.Random(derive_seed(seed, label, k)), **config.options)
-    import reasoning_gym
-
-    try:
-        size = config.limit or REASONING_GYM_SIZE
-        dataset = reasoning_gym.create_dataset(config.reasoning_gym, seed=seed % 2**31, size=size, **config.options)
-    except (ValueError, TypeError, AssertionError) as error:  # it checks its options with assert
-        raise ValueError(f"prompts: reasoning_gym {config.reasoning_gym!r}: {error}") from error
-
-    def row(index: int) -> Row:
-        item = dataset[index]
-        return {"question": item["question"], "reference": item["answer"], "task": config.task or "exact"}
-
-    return row
+    assert config.reasoning_gym is not None, "the only origin that is left"
+    size = config.limit or REASONING_GYM_SIZE
+    task = config.task or "reasoning_gym"
+    return puzzle_rows(config.reasoning_gym, config.options, seed=seed % 2**31, size=size, task=task)
 
 
 def to_prompt(row: Row, config: SourceConfig, where: str) -> Prompt:

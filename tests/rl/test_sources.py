@@ -1,11 +1,15 @@
 """Sources: files, datasets and generators are read as they are, and what is wrong with them is named."""
 
+import enum
 import json
 from decimal import Decimal
+from fractions import Fraction
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from rl.puzzles import as_json
 from rl.sources import Source, SourceConfig, to_prompt
 
 VERL_ROW = {
@@ -142,10 +146,31 @@ def test_bad_source_configs_are_refused(bad):
 def test_reasoning_gym_by_name():
     config = SourceConfig(reasoning_gym="chain_sum", options={"min_terms": 2, "max_terms": 2}, limit=10)
     first, again = Source(config, seed=1).prompt(4), Source(config, seed=1).prompt(4)
-    assert (first.task, first) == ("exact", again)
+    assert (first.task, first) == ("reasoning_gym", again)
     assert first != Source(config, seed=2).prompt(4)
+    assert set(first.reference) == {"generator", "entry", "options"}
+    assert set(first.reference["entry"]) == {"question", "answer", "metadata"}
+    assert (first.reference["generator"], first.reference["options"]) == ("chain_sum", config.options)
+    assert json.loads(json.dumps(first.reference)) == first.reference
     with pytest.raises(ValueError, match="no_such_generator"):
         Source(SourceConfig(reasoning_gym="no_such_generator"), seed=1)
+
+
+def test_another_task_for_reasoning_gym_has_the_bare_answer():
+    config = {"reasoning_gym": "chain_sum", "limit": 10}
+    puzzle = Source(SourceConfig.model_validate(config), seed=1).prompt(4)
+    plain = Source(SourceConfig.model_validate(config | {"task": "math"}), seed=1).prompt(4)
+    assert (plain.task, plain.messages) == ("math", puzzle.messages)
+    assert plain.reference == puzzle.reference["entry"]["answer"]
+    assert puzzle.reference.get("options") is None
+
+
+def test_metadata_becomes_plain_data():
+    class Colour(enum.Enum):
+        RED = "red"
+
+    value = {(1, 2): {3, 1}, Colour.RED: (Colour.RED, np.int64(4), np.array([[1, 2]])), "f": Fraction(1, 2), "n": None}
+    assert as_json(value) == {"[1, 2]": [1, 3], "red": ["red", 4, [[1, 2]]], "f": "1/2", "n": None}
 
 
 def test_every_row_of_a_large_parquet_file_is_read(tmp_path):
