@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rewards.params import choice, flag
 from rewards.registry import Case, reward
 from rewards.response import split_response
 from rewards.types import RewardRequest, RewardResult
@@ -95,12 +96,10 @@ def judge_document(request: RewardRequest, language: str) -> RewardResult:
     """The judgement of a document in a language of `parse_document`. Its characters are judged as they are: no NFKC."""
     assert isinstance(request.response, str), "checked by the scorer"
     params, task = request.params, request.task
-    fence, delimiter = params.get("fence", "optional"), params.get("delimiter", ",")
-    if fence not in FENCE:
-        raise ValueError(f"params.fence: {fence!r} is none of {', '.join(FENCE)}")
+    fence, delimiter = choice(params, "fence", FENCE), params.get("delimiter", ",")
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n':
         raise ValueError(f"params.delimiter: {delimiter!r} is no single character that could separate fields")
-    infer_types, assert_formats = _flag(params, "infer_types"), _flag(params, "assert_formats")
+    infer_types, assert_formats = flag(params, "infer_types"), flag(params, "assert_formats")
     try:
         schema, wanted = _read_reference(request.reference, assert_formats=assert_formats)
         answer = split_response(request.response).answer
@@ -123,13 +122,6 @@ def judge_document(request: RewardRequest, language: str) -> RewardResult:
         extracted=document[:MAX_EXTRACTED_CHARS],
         verifier=task,
     )
-
-
-def _flag(params: dict[str, Any], name: str) -> bool:
-    value = params.get(name, False)
-    if not isinstance(value, bool):
-        raise ValueError(f"params.{name}: {value!r} is neither true nor false")
-    return value
 
 
 def _read_reference(reference: Any, *, assert_formats: bool) -> tuple[Any, list[Any]]:

@@ -39,13 +39,12 @@ class Expectation:
 
 
 def respond(reference: Any) -> str:
-    """The query of the reference."""
-    return str(reference["query"])
+    """The query of the reference; where it has rows only, no query that reads its tables is known."""
+    return str(reference.get("query", "")) if isinstance(reference, dict) else ""
 
 
 @reward(
     "sql",
-    params={"strict_columns": "true (default): columns in the order of the query's; false: in any order"},
     example={"question": "Which cities are in France (FR)?", "response": GOLD, "reference": REFERENCE},
     cases=[
         Case(name="honest", response=GOLD, score=1),
@@ -56,7 +55,6 @@ def respond(reference: Any) -> str:
         Case(name="in order", response=GOLD + " ORDER BY people DESC", reference=ORDERED, score=1),
         Case(name="order matters", response=GOLD + " ORDER BY people", reference=ORDERED, score=0),
         Case(name="columns in another order", response="SELECT people, name FROM city ORDER BY 1 LIMIT 1", reference=GIVEN, score=0),
-        Case(name="columns in any order", response="SELECT people, name FROM city ORDER BY 1 LIMIT 1", reference=GIVEN, params={"strict_columns": False}, score=1),
         Case(name="wrong", response="SELECT name FROM city", score=0),
         Case(name="repeated rows", response=GOLD + " UNION ALL " + GOLD, score=0),
         Case(name="a column too many", response="SELECT name, country FROM city WHERE country = 'FR'", score=0),
@@ -93,9 +91,6 @@ def sql(request: RewardRequest) -> RewardResult:
     objects of `schema` and `rows`), `ordered` (default: whether the query has ORDER BY; a multiset otherwise).
     """
     assert isinstance(request.response, str), "checked by the scorer"
-    strict_columns = request.params.get("strict_columns", True)
-    if not isinstance(strict_columns, bool):
-        raise ValueError(f"params.strict_columns: {strict_columns!r} is neither true nor false")
     try:
         expectation = _read_reference(request.reference)
         expected = _expected_rows(expectation)
@@ -108,7 +103,7 @@ def sql(request: RewardRequest) -> RewardResult:
     try:
         query = _query_of(answer)
         parse_select(query)
-        failure = _failure(query, expectation, expected, strict_columns)
+        failure = _failure(query, expectation, expected)
     except BadQuery as error:
         failure = str(error)
     reason = failure or f"the expected rows on {len(expected)} databases"
@@ -134,7 +129,7 @@ def _query_of(answer: str) -> str:
     return "\n".join(blocks[-1]) if blocks else answer
 
 
-def _failure(query: str, expectation: Expectation, expected: list[Rows], strict_columns: bool) -> str | None:
+def _failure(query: str, expectation: Expectation, expected: list[Rows]) -> str | None:
     """Why a query is wrong, or None. Raises BadQuery."""
     for number, (script, rows) in enumerate(zip(expectation.scripts, expected, strict=True), start=1):
         with Database(script) as database:
@@ -143,7 +138,7 @@ def _failure(query: str, expectation: Expectation, expected: list[Rows], strict_
             return "the query reads no table"
         if found.num_columns != rows.num_columns and rows.num_columns:
             return f"{found.num_columns} columns, not {rows.num_columns}"
-        if not _same(found.rows, rows.rows, expectation.ordered, strict_columns):
+        if not same_rows(found.rows, rows.rows, ordered=expectation.ordered):
             return f"not the expected rows on database {number}"
     return _is_constant(query, expectation, expected[0])
 
@@ -165,12 +160,6 @@ def _is_constant(query: str, expectation: Expectation, expected: Rows) -> str | 
     return None
 
 
-def _same(found: list[Any], expected: list[Any], ordered: bool, strict_columns: bool) -> bool:
-    if not strict_columns:
-        found, expected = ([sorted(row, key=repr) for row in rows] for rows in (found, expected))
-    return same_rows(found, expected, ordered=ordered)
-
-
 def _read_reference(reference: Any) -> Expectation:
     if not isinstance(reference, dict):
         raise UnreadableReference("no object of schema and query or rows")
@@ -185,12 +174,18 @@ def _read_reference(reference: Any) -> Expectation:
     rows = [each.get("rows") for each in databases]
     if isinstance(query, str):
         select = parse_select(query)
-    elif not all(isinstance(each, list) and all(isinstance(row, list) for row in each) for each in rows):
+    elif not all(map(_are_rows, rows)):
         raise UnreadableReference("neither a query nor rows, lists of values, for each database")
     ordered = reference.get("ordered", is_ordered(select) if isinstance(query, str) else False)
     if not isinstance(ordered, bool):
         raise UnreadableReference("ordered is neither true nor false")
     return Expectation([each["schema"] for each in databases], rows, query, ordered)
+
+
+def _are_rows(rows: Any) -> bool:
+    if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
+        return False
+    return all(value is None or isinstance(value, str | int | float) for row in rows for value in row)
 
 
 def _expected_rows(expectation: Expectation) -> list[Rows]:

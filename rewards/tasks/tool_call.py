@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from rewards.params import choice
 from rewards.registry import Case, reward
 from rewards.response import split_response
 from rewards.types import RewardRequest, RewardResult
@@ -103,9 +104,9 @@ def tool_call(request: RewardRequest) -> RewardResult:
     In a reference, an argument's value `{"any_of": [...]}` lists those that are right; `optional` names arguments that
     may be left out.
     """
-    order = _choice(request.params, "order", ("any", "strict"))
-    scoring = _choice(request.params, "score", ("all", "fraction"))
-    texts = _choice(request.params, "texts", ("exact", "loose"))
+    order = choice(request.params, "order", ("any", "strict"))
+    scoring = choice(request.params, "score", ("all", "fraction"))
+    texts = choice(request.params, "texts", ("exact", "loose"))
     try:
         expected = read_expected(request.reference)
         calls, text = _read_response(request.response)
@@ -137,10 +138,3 @@ def _read_response(response: str | list[dict[str, Any]]) -> tuple[list[Call], st
     if answer is None:
         raise Malformed("thinking that never ends")
     return calls_in_text(answer), answer
-
-
-def _choice(params: dict[str, Any], name: str, known: tuple[str, ...]) -> str:
-    value = params.get(name, known[0])
-    if value not in known:
-        raise ValueError(f"params.{name}: {value!r} is none of {', '.join(known)}")
-    return value

@@ -49,6 +49,7 @@ class Database:
             if half is not None:
                 self._halve(half)
             self._connection.execute("PRAGMA query_only = ON")
+            self._tables = self._names_of_tables()
         except BaseException:
             self._connection.close()
             raise
@@ -87,12 +88,11 @@ class Database:
             raise BadQuery(f"the query takes more than {MAX_HEAP_BYTES >> 20} MiB") from error
         except (sqlite3.Error, sqlite3.Warning, ValueError) as error:  # the last for a text that no encoder takes
             raise BadQuery(f"SQLite: {error!s:.200}") from error
-        return Rows(rows, num_columns, frozenset(tables & self._tables()))
+        return Rows(rows, num_columns, self._tables & tables)
 
-    def _tables(self) -> set[str]:
-        self._connection.set_authorizer(None)
+    def _names_of_tables(self) -> frozenset[str]:
         found = self._connection.execute("SELECT lower(name) FROM sqlite_master WHERE type IN ('table', 'view')")
-        return {name for (name,) in found}
+        return frozenset(name for (name,) in found)
 
     def _halve(self, half: int) -> None:
         found = self._connection.execute(
@@ -151,6 +151,8 @@ def same_rows(left: list[Any], right: list[Any], *, ordered: bool) -> bool:
 
 
 def _comparable(value: Any) -> tuple[str, Any]:
+    if isinstance(value, bool):  # of a reference in JSON
+        value = int(value)
     if isinstance(value, float):
         value = int(value) if value.is_integer() and abs(value) < 2**53 else f"{value:.10g}"
         return "number", str(value)
