@@ -8,6 +8,7 @@ from rewards.registry import Case, reward
 from rewards.response import clean, split_response
 from rewards.types import RewardRequest, RewardResult
 from rewards.verifiers.citations import (
+    MAX_QUOTES,
     Citation,
     as_words,
     citations,
@@ -120,13 +121,12 @@ def rag_grounded(request: RewardRequest) -> RewardResult:
     answer, text = split_answer(clean(text))
     answer, cited = without_citations(answer), citations(text)
     ids = {citation.id for citation in cited}
-    precision, recall = precision_and_recall(ids, evidence.wanted or ids & evidence.documents.keys())
+    precision, recall, f1 = precision_and_recall(ids, evidence.wanted or ids & evidence.documents.keys())
     is_right = _is_right(answer, evidence.answers, match)
     failure = None if is_right else "the answer is not one of the reference"
     failure = failure or _unfounded(text, cited, evidence.documents, require_quote)
     if scoring == "all" and (precision < min_precision or recall < min_recall):
         failure = failure or f"precision {precision:.2f} and recall {recall:.2f} of the citations"
-    f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
     score = 0.0 if failure else 1.0 if scoring == "all" else f1
     components = {"answer": float(is_right), "precision": precision, "recall": recall}
     reason = failure or "answer, citations and quotations hold"
@@ -156,6 +156,8 @@ def _unfounded(text: str, cited: list[Citation], documents: dict[str, str], requ
             return f"cites {citation.id!r:.100}, which is no document"
     words: dict[str, str] = {}
     quoted = quotes(text)
+    if len(quoted) > MAX_QUOTES:
+        return f"more than {MAX_QUOTES} quotations"
     for quote in quoted:
         ids = set(cited_for(quote, cited, text))
         words |= {name: as_words(documents[name]) for name in ids if name not in words}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rewards.response import clean
 
 MIN_QUOTE_WORDS = 3  # shorter ones are titles, terms and scare quotes
+MAX_QUOTES = 100
 
 _BRACKETS = re.compile(r"\[([^\[\]\n]{0,200})\]")
 _ELISION = re.compile(r"\[? ?(?:\.\.\.|…) ?\]?")
@@ -65,7 +66,8 @@ def quotes(text: str) -> list[Quote]:
 
 def cited_for(quote: Quote, cited: list[Citation], text: str) -> list[str]:
     """The ids of the first brackets after a quotation, and of those that touch them; all where its line has none."""
-    end_of_line = text.find("\n", quote.end) % (len(text) + 1)
+    end_of_line = text.find("\n", quote.end)
+    end_of_line = len(text) if end_of_line < 0 else end_of_line
     group: list[Citation] = []
     for citation in cited:
         if quote.end <= citation.start < end_of_line:
@@ -97,10 +99,11 @@ def as_words(document: str) -> str:
     return f" {_words(document)} "
 
 
-def precision_and_recall(cited: set[str], wanted: set[str]) -> tuple[float, float]:
-    """Of the ids cited against those wanted; 0 and 0 where nothing is cited."""
+def precision_and_recall(cited: set[str], wanted: set[str]) -> tuple[float, float, float]:
+    """Of the ids cited against those wanted, and their F1; 0 where nothing is cited."""
     num_right = len(cited & wanted)
-    return (num_right / len(cited) if cited else 0.0), (num_right / len(wanted) if wanted else 1.0)
+    f1 = 2 * num_right / (len(cited) + len(wanted)) if cited else 0.0
+    return (num_right / len(cited) if cited else 0.0), (num_right / len(wanted) if wanted else 1.0), f1
 
 
 def read_documents(documents: object) -> dict[str, str]:
