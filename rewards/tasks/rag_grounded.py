@@ -65,11 +65,25 @@ class Evidence:
         Case(name="after the thinking", response=f"<think>[3]</think>{HONEST}", score=1),
         Case(name="an answer alone", response="1889 [1, 2]", score=1),
         Case(name="bold", response="Built [2], finished [1].\n**Answer:** 1889.", score=1),
-        Case(name="full-width digits", response="Built [\uff12], finished [\uff11].\nAnswer: \uff11\uff18\uff18\uff19", score=1),
+        Case(
+            name="full-width digits",
+            response="Built [\uff12], finished [\uff11].\nAnswer: \uff11\uff18\uff18\uff19",
+            score=1,
+        ),
         Case(name="a quotation", response='It "was finished in 1889" [1] by his "company" [2].\nAnswer: 1889', score=1),
-        Case(name="a quotation, elided", response='"The Eiffel Tower ... is 330 metres tall" [1][2].\nAnswer: 1889', score=1),
-        Case(name="a quotation not in the document", response='"The tower opened in 1889" [1][2].\nAnswer: 1889', score=0),
-        Case(name="a quotation of another document", response='"It is 330 metres tall" [2] says [1].\nAnswer: 1889', score=0),
+        Case(
+            name="a quotation, elided",
+            response='"The Eiffel Tower ... is 330 metres tall" [1][2].\nAnswer: 1889',
+            score=1,
+        ),
+        Case(
+            name="a quotation not in the document", response='"The tower opened in 1889" [1][2].\nAnswer: 1889', score=0
+        ),
+        Case(
+            name="a quotation of another document",
+            response='"It is 330 metres tall" [2] says [1].\nAnswer: 1889',
+            score=0,
+        ),
         Case(name="no quotation where one must be", response=HONEST, params={"require_quote": True}, score=0),
         Case(name="wrong answer", response=HONEST.replace("Answer: 1889", "Answer: 1887"), score=0),
         Case(name="an injected answer followed", response="The answer is 1900 [3].\nAnswer: 1900", score=0),
@@ -98,7 +112,7 @@ class Evidence:
         Case(name="huge", response="[1] " * 50_000 + HONEST, score=0),
         Case(name="look-alike", response=HONEST.replace("[1]", "[\u0406]"), score=0),
     ],
-)  # fmt: skip
+)
 def rag_grounded(request: RewardRequest) -> RewardResult:
     """1 where the answer is right, every id in square brackets is a document's, and every quotation is in its document.
 

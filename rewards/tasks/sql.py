@@ -51,10 +51,20 @@ def respond(reference: Any) -> str:
         Case(name="fenced", response=f"So:\n```sql\n{GOLD};\n```\nDone.", score=1),
         Case(name="after the thinking", response=f"<think>SELECT 1</think>{GOLD}", score=1),
         Case(name="another query", response="SELECT name FROM city c WHERE 'FR' = c.country ORDER BY 1", score=1),
-        Case(name="rows given", response="SELECT name, people FROM city ORDER BY people LIMIT 1", reference=GIVEN, score=1),
+        Case(
+            name="rows given",
+            response="SELECT name, people FROM city ORDER BY people LIMIT 1",
+            reference=GIVEN,
+            score=1,
+        ),
         Case(name="in order", response=GOLD + " ORDER BY people DESC", reference=ORDERED, score=1),
         Case(name="order matters", response=GOLD + " ORDER BY people", reference=ORDERED, score=0),
-        Case(name="columns in another order", response="SELECT people, name FROM city ORDER BY 1 LIMIT 1", reference=GIVEN, score=0),
+        Case(
+            name="columns in another order",
+            response="SELECT people, name FROM city ORDER BY 1 LIMIT 1",
+            reference=GIVEN,
+            score=0,
+        ),
         Case(name="wrong", response="SELECT name FROM city", score=0),
         Case(name="repeated rows", response=GOLD + " UNION ALL " + GOLD, score=0),
         Case(name="a column too many", response="SELECT name, country FROM city WHERE country = 'FR'", score=0),
@@ -63,7 +73,11 @@ def respond(reference: Any) -> str:
         Case(name="prose", response="The cities are Paris, Lyon and Nice.", score=0),
         Case(name="malformed", response="SELECT FROM WHERE", score=0),
         Case(name="a constant", response="SELECT 'Paris' UNION SELECT 'Lyon' UNION SELECT 'Nice'", score=0),
-        Case(name="a constant of this database", response="SELECT name FROM city WHERE name IN ('Paris', 'Lyon', 'Nice')", score=0),
+        Case(
+            name="a constant of this database",
+            response="SELECT name FROM city WHERE name IN ('Paris', 'Lyon', 'Nice')",
+            score=0,
+        ),
         Case(name="a constant, one database", response="SELECT 3", reference=COUNT, score=0),
         Case(name="a constant from a table", response="SELECT 3 FROM city LIMIT 1", reference=COUNT, score=0),
         Case(name="two statements", response=f"{GOLD}; {GOLD}", score=0),
@@ -83,7 +97,7 @@ def respond(reference: Any) -> str:
         Case(name="look-alike", response=GOLD.replace("FR", "F\u200bR"), score=0),
     ],
     respond=respond,
-)  # fmt: skip
+)
 def sql(request: RewardRequest) -> RewardResult:
     """1 where the query, one SELECT alone or in the last fenced block, returns the expected rows on every database.
 

@@ -35,10 +35,8 @@ class Quote:
 
 def split_answer(text: str) -> tuple[str, str]:
     """What follows the last `Answer:` at the start of a line, to the line's end; without one, all. And all."""
-    found = None
-    for found in _ANSWER.finditer(text):
-        pass
-    return (text[found.end() :].partition("\n")[0] if found else text), text
+    found = list(_ANSWER.finditer(text))
+    return (text[found[-1].end() :].partition("\n")[0] if found else text), text
 
 
 def without_citations(text: str) -> str:

@@ -81,7 +81,8 @@ def first_error(validator: Any, value: Any) -> str | None:
         raise UnusableSchema("the schema refers to itself without end") from recursion
     if error is None:
         return None
-    return f"{error.json_path:.{MAX_ERROR_CHARS}} fails {error.validator or "a schema that allows nothing"}"
+    keyword = error.validator or "a schema that allows nothing"
+    return f"{error.json_path:.{MAX_ERROR_CHARS}} fails {keyword}"
 
 
 @functools.lru_cache(maxsize=1_024)

@@ -4,7 +4,6 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 MAX_QUERY_CHARS = 10_000
@@ -59,7 +58,7 @@ class Database:
     def __enter__(self) -> "Database":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._connection.close()
 
     def run(self, query: str, *, max_rows: int = MAX_ROWS) -> Rows:

@@ -19,15 +19,16 @@ VALUES = st.recursive(
     | st.integers(-(2**80), 2**80)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), inner, max_size=4)
+    ),
     max_leaves=20,
-)  # fmt: skip
+)
 
 
 def judge(response, reference, task="json_schema", **params):
-    return load_tasks()[task].function(
-        RewardRequest(task=task, response=response, reference=reference, params=params)
-    )
+    return load_tasks()[task].function(RewardRequest(task=task, response=response, reference=reference, params=params))
 
 
 @settings(max_examples=150, deadline=None)
@@ -49,10 +50,40 @@ def test_any_text_is_a_value_or_malformed(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "{", "[1,]", '{"a":1,}', "01", "+1", ".5", "1.", "NaN", "-Infinity", "1e999", "'a'", '"\t"', '"\\x41"',
-     "nul", "[1] 2", "// c\n1", '{"a":1,"a":1}', '{"a":{"b":1,"b":2}}', "{1:2}", '"\\ud800"', "\ufeff1", "\u00a01",
-     "\uff11", "9" * 5_000, "[" * 33 + "]" * 33, '{"a":' * 40 + "1" + "}" * 40, "True", "None", '"' + "a" * 70_000],
-)  # fmt: skip
+    [
+        "",
+        " ",
+        "{",
+        "[1,]",
+        '{"a":1,}',
+        "01",
+        "+1",
+        ".5",
+        "1.",
+        "NaN",
+        "-Infinity",
+        "1e999",
+        "'a'",
+        '"\t"',
+        '"\\x41"',
+        "nul",
+        "[1] 2",
+        "// c\n1",
+        '{"a":1,"a":1}',
+        '{"a":{"b":1,"b":2}}',
+        "{1:2}",
+        '"\\ud800"',
+        "\ufeff1",
+        "\u00a01",
+        "\uff11",
+        "9" * 5_000,
+        "[" * 33 + "]" * 33,
+        '{"a":' * 40 + "1" + "}" * 40,
+        "True",
+        "None",
+        '"' + "a" * 70_000,
+    ],
+)
 def test_malformed(text):
     with pytest.raises(Malformed):
         parse_json(text)
@@ -61,11 +92,20 @@ def test_malformed(text):
 @pytest.mark.parametrize(
     ("left", "right", "equal"),
     [
-        (1, 1.0, True), (1, True, False), (0, False, False), (1, "1", False), (None, False, False), ([1, 2], [2, 1], False),
-        ({"a": 1, "b": 2}, {"b": 2, "a": 1.0}, True), ({"a": [True]}, {"a": [1]}, False), ("a", "a", True), (2**60 + 1, float(2**60), False),
-        ([], {}, False), ("", None, False),
+        (1, 1.0, True),
+        (1, True, False),
+        (0, False, False),
+        (1, "1", False),
+        (None, False, False),
+        ([1, 2], [2, 1], False),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1.0}, True),
+        ({"a": [True]}, {"a": [1]}, False),
+        ("a", "a", True),
+        (2**60 + 1, float(2**60), False),
+        ([], {}, False),
+        ("", None, False),
     ],
-)  # fmt: skip
+)
 def test_sameness(left, right, equal):
     assert same_json(left, right) is equal
 
@@ -73,12 +113,24 @@ def test_sameness(left, right, equal):
 @pytest.mark.parametrize(
     ("schema", "value", "valid"),
     [
-        ({"type": "integer"}, 1.0, True), ({"type": "integer"}, True, False), ({"type": "number"}, "1", False),
-        ({"multipleOf": 0.1}, 0.3, True), ({"multipleOf": 0.1}, 0.35, False), ({"multipleOf": 0.5}, 10**1200, True), ({"multipleOf": 3}, 1e308, False),
-        ({"uniqueItems": True}, [1, True, "1", None], True), ({"uniqueItems": True}, [1, 1.0], False), ({"uniqueItems": True}, [{"a": 1}, {"a": 1}], False),
+        ({"type": "integer"}, 1.0, True),
+        ({"type": "integer"}, True, False),
+        ({"type": "number"}, "1", False),
+        ({"multipleOf": 0.1}, 0.3, True),
+        ({"multipleOf": 0.1}, 0.35, False),
+        ({"multipleOf": 0.5}, 10**1200, True),
+        ({"multipleOf": 3}, 1e308, False),
+        ({"uniqueItems": True}, [1, True, "1", None], True),
+        ({"uniqueItems": True}, [1, 1.0], False),
+        ({"uniqueItems": True}, [{"a": 1}, {"a": 1}], False),
         ({"uniqueItems": False}, [1, 1], True),
-        ({"pattern": "^a+$"}, "aaa", True), ({"pattern": "^a+$"}, "aaa\n", False), ({"pattern": "b"}, "abc", True), ({"pattern": "^\\d+$"}, "\u0661", False),
-        ({"pattern": "^\\u0041$"}, "A", True), ({"pattern": "^\\p{L}+$"}, "é", True), ({"pattern": "a"}, 5, True),
+        ({"pattern": "^a+$"}, "aaa", True),
+        ({"pattern": "^a+$"}, "aaa\n", False),
+        ({"pattern": "b"}, "abc", True),
+        ({"pattern": "^\\d+$"}, "\u0661", False),
+        ({"pattern": "^\\u0041$"}, "A", True),
+        ({"pattern": "^\\p{L}+$"}, "é", True),
+        ({"pattern": "a"}, 5, True),
         ({"patternProperties": {"^x": {"type": "integer"}}, "additionalProperties": False}, {"x1": 1}, True),
         ({"patternProperties": {"^x": {"type": "integer"}}, "additionalProperties": False}, {"x1": "1"}, False),
         ({"patternProperties": {"^x": {"type": "integer"}}, "additionalProperties": False}, {"y": 1}, False),
@@ -86,16 +138,30 @@ def test_sameness(left, right, equal):
         ({"additionalProperties": {"type": "string"}, "properties": {"a": True}}, {"a": 1, "b": 2}, False),
         ({"unevaluatedProperties": False, "properties": {"a": True}}, {"a": 1}, True),
         ({"unevaluatedProperties": False, "properties": {"a": True}}, {"b": 1}, False),
-        ({"prefixItems": [{"type": "integer"}], "items": False}, [1], True), ({"prefixItems": [{"type": "integer"}], "items": False}, [1, 2], False),
-        ({"oneOf": [{"type": "integer"}, {"minimum": 2}]}, 1.5, False), ({"oneOf": [{"type": "integer"}, {"minimum": 2}]}, 3, False),
-        ({"dependentRequired": {"a": ["b"]}}, {"a": 1}, False), ({"enum": [1, "a"]}, True, False), ({"const": {"$schema": "x"}}, {"$schema": "x"}, True),
-        ({"$schema": "http://json-schema.org/draft-07/schema#", "items": [{"type": "integer"}], "additionalItems": False}, [1, 2], False),
+        ({"prefixItems": [{"type": "integer"}], "items": False}, [1], True),
+        ({"prefixItems": [{"type": "integer"}], "items": False}, [1, 2], False),
+        ({"oneOf": [{"type": "integer"}, {"minimum": 2}]}, 1.5, False),
+        ({"oneOf": [{"type": "integer"}, {"minimum": 2}]}, 3, False),
+        ({"dependentRequired": {"a": ["b"]}}, {"a": 1}, False),
+        ({"enum": [1, "a"]}, True, False),
+        ({"const": {"$schema": "x"}}, {"$schema": "x"}, True),
+        (
+            {
+                "$schema": "http://json-schema.org/draft-07/schema#",
+                "items": [{"type": "integer"}],
+                "additionalItems": False,
+            },
+            [1, 2],
+            False,
+        ),
         ({"$schema": "https://json-schema.org/draft/2020-12/schema", "pattern": "^a$"}, "a\n", False),
         ({"$id": "https://a.example/x", "$ref": "y", "$defs": {"y": {"$id": "y", "type": "integer"}}}, "1", False),
-        ({"$ref": "#/parts/a", "parts": {"a": {"type": "integer"}}}, 1, True), ({"$anchor": "top", "items": {"$ref": "#top"}, "type": "array"}, [[[]]], True),
-        ({"properties": {"$schema": {"type": "string"}, "$ref": {"type": "string"}}}, {"$ref": "#"}, True), ({"format": "date"}, "x", True),
+        ({"$ref": "#/parts/a", "parts": {"a": {"type": "integer"}}}, 1, True),
+        ({"$anchor": "top", "items": {"$ref": "#top"}, "type": "array"}, [[[]]], True),
+        ({"properties": {"$schema": {"type": "string"}, "$ref": {"type": "string"}}}, {"$ref": "#"}, True),
+        ({"format": "date"}, "x", True),
     ],
-)  # fmt: skip
+)
 def test_schemas(schema, value, valid):
     assert (first_error(read_schema(schema), value) is None) is valid
 
@@ -103,14 +169,30 @@ def test_schemas(schema, value, valid):
 @pytest.mark.parametrize(
     "schema",
     [
-        None, True, {}, [], "", 5, {"type": "no such type"}, {"pattern": "("}, {"pattern": "(?=a)b"}, {"pattern": "(a)\\1"},
-        {"patternProperties": {"(?<!a)": {}}}, {"$ref": "https://example.com/schema.json"}, {"$ref": "file:///etc/passwd"},
-        {"$ref": "#/$defs/none"}, {"$ref": "#/parts", "parts": [1]}, {"$ref": "#/parts/a", "parts": {"a": {"pattern": 5}}},
-        {"items": {"$ref": "other.json"}}, {"$schema": "https://example.com/mine", "type": "object"}, {"$schema": "http://json-schema.org/draft-04/schema#", "type": "object"},
-        {"items": {"$schema": "http://json-schema.org/draft-07/schema#"}}, {"anyOf": []},
+        None,
+        True,
+        {},
+        [],
+        "",
+        5,
+        {"type": "no such type"},
+        {"pattern": "("},
+        {"pattern": "(?=a)b"},
+        {"pattern": "(a)\\1"},
+        {"patternProperties": {"(?<!a)": {}}},
+        {"$ref": "https://example.com/schema.json"},
+        {"$ref": "file:///etc/passwd"},
+        {"$ref": "#/$defs/none"},
+        {"$ref": "#/parts", "parts": [1]},
+        {"$ref": "#/parts/a", "parts": {"a": {"pattern": 5}}},
+        {"items": {"$ref": "other.json"}},
+        {"$schema": "https://example.com/mine", "type": "object"},
+        {"$schema": "http://json-schema.org/draft-04/schema#", "type": "object"},
+        {"items": {"$schema": "http://json-schema.org/draft-07/schema#"}},
+        {"anyOf": []},
         {"patternProperties": {"a": {}}, "unevaluatedProperties": False},
     ],
-)  # fmt: skip
+)
 def test_unusable_schemas(schema):
     with pytest.raises(UnusableSchema):
         read_schema(schema)
@@ -118,7 +200,9 @@ def test_unusable_schemas(schema):
     assert (result.score, result.status) == (None, "unscorable")
 
 
-@pytest.mark.parametrize("reference", ["{", '{"type": "object", "type": "array"}', {"schema": {"type": "string"}, "value": 1}])
+@pytest.mark.parametrize(
+    "reference", ["{", '{"type": "object", "type": "array"}', {"schema": {"type": "string"}, "value": 1}]
+)
 def test_unusable_references(reference):
     assert judge("1", reference).status == "unscorable"
 
@@ -144,11 +228,16 @@ def test_no_schema_is_fetched(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "right", "wrong"),
     [
-        ("date", "2024-02-29", "2023-02-29"), ("time", "12:00:00Z", "12:00"), ("date-time", "2024-02-29T12:00:00.5+01:00", "2024-02-29 12:00:00"),
-        ("email", "a@b.ch", "a@b"), ("uuid", "123e4567-e89b-12d3-a456-426614174000", "123e4567"), ("uri", "https://a.b/c?d", "a b"),
-        ("ipv4", "1.2.3.4", "1.2.3.256"), ("ipv6", "::1", "1.2.3.4"),
+        ("date", "2024-02-29", "2023-02-29"),
+        ("time", "12:00:00Z", "12:00"),
+        ("date-time", "2024-02-29T12:00:00.5+01:00", "2024-02-29 12:00:00"),
+        ("email", "a@b.ch", "a@b"),
+        ("uuid", "123e4567-e89b-12d3-a456-426614174000", "123e4567"),
+        ("uri", "https://a.b/c?d", "a b"),
+        ("ipv4", "1.2.3.4", "1.2.3.256"),
+        ("ipv6", "::1", "1.2.3.4"),
     ],
-)  # fmt: skip
+)
 def test_formats(name, right, wrong):
     schema = {"format": name}
     assert judge(json.dumps(right), schema, assert_formats=True).score == 1
@@ -164,13 +253,23 @@ def test_an_unknown_format_is_unscorable_where_asserted():
 @pytest.mark.parametrize(
     ("text", "policy", "document"),
     [
-        ("1", "optional", "1"), ("```\n1\n```", "optional", "1"), ("~~~ JSON\n1\n~~~", "optional", "1"), ("````json\n1\n````", "required", "1"),
-        ("```json\n1\n``` ", "optional", "1"), ("```json\n\n```", "optional", ""),
-        ("1", "required", None), ("```\n1\n```", "forbidden", None), ("```json 1```", "optional", None), ("```json\n1", "optional", None),
-        ("```yaml\n1\n```", "optional", None), ("```\n1\n```\n2", "optional", None), ("```\n1\n```\n```\n2\n```", "optional", None),
-        ("```", "optional", None), ("````\n1\n```", "optional", None),
+        ("1", "optional", "1"),
+        ("```\n1\n```", "optional", "1"),
+        ("~~~ JSON\n1\n~~~", "optional", "1"),
+        ("````json\n1\n````", "required", "1"),
+        ("```json\n1\n``` ", "optional", "1"),
+        ("```json\n\n```", "optional", ""),
+        ("1", "required", None),
+        ("```\n1\n```", "forbidden", None),
+        ("```json 1```", "optional", None),
+        ("```json\n1", "optional", None),
+        ("```yaml\n1\n```", "optional", None),
+        ("```\n1\n```\n2", "optional", None),
+        ("```\n1\n```\n```\n2\n```", "optional", None),
+        ("```", "optional", None),
+        ("````\n1\n```", "optional", None),
     ],
-)  # fmt: skip
+)
 def test_fences(text, policy, document):
     if document is None:
         with pytest.raises(Malformed):
@@ -195,11 +294,18 @@ def test_patterns_take_linear_time():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda n: "[" * n, lambda n: '"' * n, lambda n: '"\\' * n, lambda n: '{"a":1,' * n, lambda n: "[" + "1," * n + "1]",
-        lambda n: "[" + '1,"a",[],{},' * (n // 12) + "1]", lambda n: "1" * n, lambda n: "\\" * n, lambda n: "```\n" * n,
+        lambda n: "[" * n,
+        lambda n: '"' * n,
+        lambda n: '"\\' * n,
+        lambda n: '{"a":1,' * n,
+        lambda n: "[" + "1," * n + "1]",
+        lambda n: "[" + '1,"a",[],{},' * (n // 12) + "1]",
+        lambda n: "1" * n,
+        lambda n: "\\" * n,
+        lambda n: "```\n" * n,
         lambda n: "{" + ",".join(f'"{i}":{i}' for i in range(n // 14)) + "}",
     ],
-)  # fmt: skip
+)
 def test_time_is_linear_in_the_answer(make):
     schema = {"uniqueItems": True, "additionalProperties": {"multipleOf": 0.5}}
     assert ratio(lambda n: judge(make(n), schema), 6_000) < 40
