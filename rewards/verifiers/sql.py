@@ -1,5 +1,6 @@
 """What a query returns on a small SQLite database in memory, run so that it can read that database and nothing else."""
 
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
@@ -14,10 +15,13 @@ MAX_VALUE_BYTES = 1_000_000
 MAX_HEAP_BYTES = 256 * 2**20
 STEPS_A_CALL = 1_000
 
+_COLOURS = re.compile(r"\x1b\[\d*m")
+
 ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 # Beyond the database, or not the same twice.
 FORBIDDEN_FUNCTIONS = {"load_extension", "readfile", "writefile", "edit", "fts3_tokenizer", "random", "randomblob"}
 FORBIDDEN_TABLES = "sqlite_", "pragma_", "dbstat"
+TABLE_FUNCTIONS = "json_each", "json_tree"
 
 
 class BadQuery(ValueError):
@@ -45,6 +49,8 @@ class Database:
             self._connection.execute(f"PRAGMA hard_heap_limit = {MAX_HEAP_BYTES}")
             self._connection.set_progress_handler(_stopwatch(10 * MAX_STEPS), STEPS_A_CALL)
             self._connection.executescript(script)
+            for function in TABLE_FUNCTIONS:  # their first use declares a table, which no query may
+                self._connection.execute(f"SELECT * FROM {function}('[]')").close()
             if half is not None:
                 self._halve(half)
             self._connection.execute("PRAGMA query_only = ON")
@@ -131,7 +137,8 @@ def parse_select(query: str) -> Any:
     try:
         statements = sqlglot.parse(query, read="sqlite")
     except (SqlglotError, RecursionError) as error:
-        raise BadQuery(f"not SQL: {' '.join(str(error).split()):.200}") from error
+        message = " ".join(_COLOURS.sub("", str(error)).split())
+        raise BadQuery(f"not SQL: {message:.200}") from error
     statements = [each for each in statements if each is not None and not isinstance(each, expressions.Semicolon)]
     if len(statements) != 1 or not isinstance(statements[0], expressions.Select | expressions.SetOperation):
         raise BadQuery("not exactly one SELECT")

@@ -119,7 +119,7 @@ def _scalar(event: Any) -> Any:
     if kind is float and type(value) is int:
         return finite_float(str(value))
     if kind is None or type(value) is not kind:
-        raise Malformed(f"the tag {tag:.100} of {text:.20!r}")
+        raise Malformed(f"the tag {tag:.100} of {text!r:.20}")
     return value
 
 
