@@ -13,6 +13,7 @@ Whatever an assistant message says, in these fields too, counts nothing; a `<too
 and scores 0. A step is one message of the environment after the agent's first; what it has said before is the start.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -186,8 +187,12 @@ def read_feedback(messages: list[Message]) -> Feedback:
     return Feedback(states, final_reward, num_steps, is_done, violations)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not _is_number(value):
         raise ValueError(f"response: the reward {value!r:.100} is no number")
     return value
 
@@ -251,7 +256,7 @@ def _read_reference(reference: Any) -> Goal:
     if not isinstance(reference, dict) or not reference.keys() & {"state", "min_reward"}:
         raise UnreadableReference("the reference has neither state nor min_reward")
     min_reward, max_steps = reference.get("min_reward"), reference.get("max_steps")
-    if isinstance(min_reward, bool) or not isinstance(min_reward, int | float | None):
+    if "min_reward" in reference and not (_is_number(min_reward) and math.isfinite(min_reward)):
         raise UnreadableReference("min_reward is no number")
     if isinstance(max_steps, bool) or not isinstance(max_steps, int | None) or (max_steps or 0) < 0:
         raise UnreadableReference("max_steps is no count")

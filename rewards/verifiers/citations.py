@@ -11,7 +11,8 @@ MAX_QUOTES = 100
 
 _BRACKETS = re.compile(r"\[([^\[\]\n]{0,200})\]")
 _ELISION = re.compile(r"\[? ?(?:\.\.\.|…) ?\]?")
-_QUOTE = re.compile(r'"([^"\n]+)"|“([^“”]+)”|«([^«»]+)»')
+# A straight mark opens where it looks like it, whatever was opened before: an odd one must not hide the next quotation.
+_QUOTE = re.compile(r'(?<!\w)"(?=(?=\w|\.\.\.|…)([^"\n]+)")|“(?=([^“”]+)”)|«(?=([^«»]+)»)')
 _ANSWER = re.compile(r"^[ \t*_#>]*(?:final )?answer[ \t*_]*:[ \t*_]*", re.IGNORECASE | re.MULTILINE)
 _NOT_WORDS = re.compile(r"[\W_]+")
 
@@ -27,9 +28,10 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """A quoted text, and where its quotation marks end."""
+    """A quoted text, and where its quotation marks begin and end."""
 
     text: str
+    start: int
     end: int
 
 
@@ -46,9 +48,11 @@ def without_citations(text: str) -> str:
 
 def citations(text: str) -> list[Citation]:
     """Whatever stands in square brackets, `[2]` or `[2, 5]`, but an elision; quotations are no place for citations."""
-    blanked = _QUOTE.sub(lambda quote: " " * len(quote.group()), text)
+    blanked = list(text)
+    for quote in _all_quotes(text):
+        blanked[quote.start : quote.end] = " " * (quote.end - quote.start)
     found = []
-    for brackets in _BRACKETS.finditer(blanked):
+    for brackets in _BRACKETS.finditer("".join(blanked)):
         if not _ELISION.fullmatch(brackets.group()):
             found += [
                 Citation(part.strip(), brackets.start(), brackets.end()) for part in re.split("[,;]", brackets[1])
@@ -58,8 +62,7 @@ def citations(text: str) -> list[Citation]:
 
 def quotes(text: str) -> list[Quote]:
     """Quotations of at least MIN_QUOTE_WORDS words."""
-    found = (Quote(match[1] or match[2] or match[3], match.end()) for match in _QUOTE.finditer(text))
-    return [quote for quote in found if len(_words(quote.text).split()) >= MIN_QUOTE_WORDS]
+    return [quote for quote in _all_quotes(text) if len(_words(quote.text).split()) >= MIN_QUOTE_WORDS]
 
 
 def cited_for(quote: Quote, cited: list[Citation], text: str) -> list[str]:
@@ -124,3 +127,11 @@ def read_documents(documents: object) -> dict[str, str]:
 
 def _words(text: str) -> str:
     return " ".join(_NOT_WORDS.sub(" ", clean(text).casefold()).split())
+
+
+def _all_quotes(text: str) -> list[Quote]:
+    found = []
+    for mark in _QUOTE.finditer(text):
+        words = mark[mark.lastindex or 0]
+        found.append(Quote(words, mark.start(), mark.end() + len(words) + 1))
+    return found

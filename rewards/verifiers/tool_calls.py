@@ -137,7 +137,9 @@ def _bounded(calls: list[Call]) -> list[Call]:
 
 
 def _structured_calls(message: Mapping[str, Any]) -> list[Call]:
-    entries = message.get("tool_calls") or []
+    entries = message.get("tool_calls")
+    if entries is None:
+        return []
     if not isinstance(entries, list):
         raise ValueError("response: tool_calls is no list")
     calls = []

@@ -135,6 +135,8 @@ def test_messages_that_no_runner_writes_are_errors(fields):
         {"min_reward": "1"},
         {"min_reward": True},
         {"min_reward": None},
+        {"min_reward": float("nan")},
+        {"state": 1, "min_reward": None},
         GOAL | {"max_steps": -1},
         GOAL | {"max_steps": 1.5},
         GOAL | {"max_steps": True},

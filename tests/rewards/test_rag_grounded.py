@@ -55,6 +55,13 @@ def test_citations(text, ids):
         ('"one two\nthree"', []),
         ('5" and 6" and 7"', []),
         ('"" "a b c"', ["a b c"]),
+        ('""a b c"', ["a b c"]),
+        ('" "a b c"', ["a b c"]),
+        ('"x "a b c"', ["a b c"]),
+        ('5" "a b c"', ["a b c"]),
+        ('"a b c." and so on "d"', ["a b c."]),
+        ('"a b c."[1] and so on "d"', ["a b c."]),
+        ('"... a b c"', ["... a b c"]),
     ],
 )
 def test_quotes(text, found):
