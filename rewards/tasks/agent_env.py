@@ -255,7 +255,8 @@ def _leaves(state: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any
 def _read_reference(reference: Any) -> Goal:
     if not isinstance(reference, dict) or not reference.keys() & {"state", "min_reward"}:
         raise UnreadableReference("the reference has neither state nor min_reward")
-    min_reward, max_steps = reference.get("min_reward"), reference.get("max_steps")
+    min_reward: Any = reference.get("min_reward")
+    max_steps = reference.get("max_steps")
     if "min_reward" in reference and not (_is_number(min_reward) and math.isfinite(min_reward)):
         raise UnreadableReference("min_reward is no number")
     if isinstance(max_steps, bool) or not isinstance(max_steps, int | None) or (max_steps or 0) < 0:
