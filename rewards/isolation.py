@@ -39,14 +39,13 @@ def bubblewrap_command(bwrap: str) -> tuple[str, ...]:
 
 def _mounts() -> Iterator[str]:
     """The interpreter, its standard library and the system's libraries, read-only; installed packages are hidden."""
-    standard_library = sysconfig.get_path("stdlib")
-    libraries = dict.fromkeys([*_SYSTEM_LIBRARIES, f"{sys.base_prefix}/lib", standard_library])
+    libraries = dict.fromkeys([*_SYSTEM_LIBRARIES, f"{sys.base_prefix}/lib", f"{sys.base_prefix}/lib64"])
     for path in map(Path, [*libraries, interpreter(), "/etc/ld.so.cache"]):
         if path.is_symlink():
             yield from ("--symlink", os.readlink(path), str(path))
         elif path.exists():
             yield from ("--ro-bind", str(path), str(path))
-    for path in (Path(standard_library, "site-packages"), Path(_SYSTEM_PACKAGES)):
+    for path in (Path(sysconfig.get_path("stdlib"), "site-packages"), Path(_SYSTEM_PACKAGES)):
         if path.is_dir():
             yield from ("--perms", "0555", "--size", "4096", "--tmpfs", str(path), "--remount-ro", str(path))
     for device in ("/dev/null", "/dev/urandom"):

@@ -93,7 +93,9 @@ def program_of(response: str) -> str | None:
 
 
 def no_program(verifier: str) -> RewardResult:
-    return RewardResult(score=0, reason="no fenced block of Python that is closed, after the thinking", verifier=verifier)
+    return RewardResult(
+        score=0, reason="no fenced block of Python that is closed, after the thinking", verifier=verifier
+    )
 
 
 def unscorable(reason: str, verifier: str) -> RewardResult:

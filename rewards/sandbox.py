@@ -236,7 +236,11 @@ def _watch(process: subprocess.Popen[bytes], reply: int, run: Run, limits: Limit
                 _started(run)
                 deadline, has_started = time.monotonic() + limits.wall_s, True
     if not has_started:
-        late = f"nothing started within {START_LIMIT_S:g} s" if time.monotonic() >= deadline else "it ended before it started"
+        late = (
+            f"nothing started within {START_LIMIT_S:g} s"
+            if time.monotonic() >= deadline
+            else "it ended before it started"
+        )
         raise SandboxError(_last_line(run.stderr) or late)
     run.fault = run.fault or _fault_of_the_end(process, run, deadline, limits)
 

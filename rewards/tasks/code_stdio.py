@@ -60,7 +60,12 @@ print("5" if "output" in str(frame.f_locals) else frame.f_locals.get("wanted", t
         Case(name="wrong", response=block(_ADD.replace("+", "-")), score=0),
         Case(name="hard-coded", response=block("print(5)"), score=0),
         Case(name="hard-coded, fraction", response=block("print(5)"), params={"reward": "fraction"}, score=0.5),
-        Case(name="another line, with a tolerance", response=block(_ADD + "\nprint(1)"), params={"tolerance": 0.1}, score=0),
+        Case(
+            name="another line, with a tolerance",
+            response=block(_ADD + "\nprint(1)"),
+            params={"tolerance": 0.1},
+            score=0,
+        ),
         Case(name="all answers", response=block("print(5)\nprint(-3)"), score=0),
         Case(name="empty", response="", score=0),
         Case(name="empty block", response=block(""), score=0),

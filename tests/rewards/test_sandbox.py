@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from rewards import sandbox
+from rewards.isolation import interpreter
 from rewards.sandbox import Limits, Program, SandboxError, run_program
 from rewards.scorer import Scorer, ScorerConfig
 from rewards.seccomp import _CLONE, _CLONE3, _DENIED, _PRLIMIT, seccomp_filter
@@ -207,9 +208,11 @@ def test_threads_are_bounded(isolated):
     assert output_of(source) == "True"
 
 
-@pytest.mark.parametrize("path", [str(Path.home()), "/root", "/home", "/work", "/etc/passwd", "/proc", "/sys", "/usr/bin"])
+@pytest.mark.parametrize(
+    "path", [str(Path.home()), "/root", "/home", "/work", "/etc/passwd", "/proc", "/sys", "/usr/bin"]
+)
 def test_other_files_are_not_there(isolated, path):
-    if sys.executable.startswith(path) or sys.base_prefix.startswith(path):
+    if interpreter().startswith(path):
         names = output_of(f"import os; print(*os.listdir({path!r}))").split()
         assert len(names) == 1, "the way to the interpreter alone"
     else:
@@ -263,7 +266,7 @@ def test_file_descriptors_of_the_parent_stay_with_it(mode, tmp_path):
     """
     with open(secret) as file:
         os.set_inheritable(file.fileno(), True)
-        assert set(output_of(source).split()) <= set()
+        assert output_of(source) == ""
 
 
 def test_input_cannot_be_written_to(mode):
@@ -367,7 +370,9 @@ async def test_a_worker_with_limits_of_its_own_runs_programs(isolated):
     honest = "```python\nprint(sum(map(int, input().split())))\n```"
     sleeper = "```python\nimport time; time.sleep(60)\n```"
     bomb = "```python\nx = bytes(2**40)\n```"
-    requests = [RewardRequest(task="code_stdio", response=text, reference=reference) for text in (honest, sleeper, bomb)]
+    requests = [
+        RewardRequest(task="code_stdio", response=text, reference=reference) for text in (honest, sleeper, bomb)
+    ]
     async with Scorer(ScorerConfig(memory_mib=512)) as scorer:
         results = await scorer.score(requests)
     assert [(result.score, result.status) for result in results] == [(1, "ok"), (0, "ok"), (0, "ok")]
