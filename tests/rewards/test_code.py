@@ -82,7 +82,7 @@ def test_references_of_code_function_that_cannot_be_read(reference, response):
 @pytest.mark.parametrize(
     ("source", "tests", "params", "score"),
     [
-        ("def f(x): return x", [([1], 1), (["a"], "a"), ([None], None), ([[1.5, {"a": True}]], [1.5, {"a": True}])], {}, 1),
+        ("def f(x): return x", [([1], 1), (["a"], "a"), ([None], None), ([[1.5, {"a": 1}]], [1.5, {"a": 1}])], {}, 1),
         ("def f(x): return (x, x)", [([1], [1, 1])], {}, 1),
         ("def f(x): return {x: 1}", [(["a"], {"a": 1})], {}, 1),
         ("def f(x): return x / 3", [([1], 0.333333333)], {}, 1),
@@ -124,7 +124,7 @@ def test_params_of_one_task_that_cannot_be_used_are_named():
     for params in ({"whitespace": "some"}, {"total_s": 0}):
         with pytest.raises(ValueError, match=f"params.{next(iter(params))}: "):
             judge("code_stdio", "", PASS, **params)
-    with pytest.raises(ValueError, match="params.types: "):
+    with pytest.raises(ValueError, match=r"params\.types: "):
         judge("code_function", "", function_of(([1], 1)), types="some")
 
 
@@ -182,8 +182,8 @@ for fd in range(99):
     try: found.append(repr(os.pread(fd, 99_999, 0)))
     except OSError: pass
 for folder, _, names in os.walk("/tmp"): found += names
-needle = "Zq7" + "Xv9"
-print("found" if any(needle in text for text in found if "needle" not in text) else "nothing")
+needle = "".join(["Zq7", "Xv9"])
+print("found" if any(needle in text for text in found) else "nothing")
 """
     result = judge("code_stdio", block(source), [{"input": "1", "output": "Zq7Xv9"}])
     assert result.reason == "test 1 of 1: another output"
