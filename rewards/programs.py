@@ -1,0 +1,111 @@
+"""What the tasks of code share: the program in a response, the parameters of its runs, and the result of its tests."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rewards.response import split_response
+from rewards.sandbox import Limits, Run
+from rewards.types import RewardResult
+from rewards.verifiers.programs import last_program
+
+REWARDS = "all", "fraction"
+PARAMS = {
+    "reward": "all (default): 1 only where every test passes; fraction: the share of tests that pass",
+    "timeout_s": "4 (default): seconds of wall time that one run may take",
+    "memory_mib": "512 (default): memory of one run",
+    "unsafe_local": "false (default): an error where programs cannot be isolated; true: they run without isolation "
+    "there, with limits and a filter of system calls, but with all files of this user",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The parameters that both tasks take; `limits` but for the length of the output."""
+
+    limits: Limits
+    by_fraction: bool
+    unsafe_local: bool
+
+
+@dataclass(slots=True)
+class Tally:
+    """Tests so far: how many passed, and why the first failed that did."""
+
+    num_tests: int
+    num_passed: int = 0
+    fault: str = ""
+    isolated: bool = True
+
+    def count(self, number: int, fault: str) -> None:
+        """Add a test, numbered from 0; an empty fault is a pass."""
+        self.num_passed += not fault
+        if fault and not self.fault:
+            self.fault = f"test {number + 1} of {self.num_tests}: {fault}"
+
+    def result(self, source: str, settings: Settings, verifier: str) -> RewardResult:
+        share = self.num_passed / self.num_tests
+        reason = self.fault or f"passes all {self.num_tests} tests"
+        return RewardResult(
+            score=share if settings.by_fraction else float(share == 1),
+            components={"passed": share},
+            extracted=source,
+            reason=reason if self.isolated else f"{reason}; ran without isolation, as params.unsafe_local allows",
+            verifier=verifier,
+        )
+
+
+def read_settings(params: Mapping[str, Any]) -> Settings:
+    """The settings of a request's params. Raises ValueError naming the one that cannot be used."""
+    unsafe_local = params.get("unsafe_local", False)
+    if not isinstance(unsafe_local, bool):
+        raise ValueError(f"params.unsafe_local: {unsafe_local!r} is neither true nor false")
+    return Settings(
+        limits=Limits(
+            wall_s=number(params, "timeout_s", 4, least=0.1, most=60),
+            memory_mib=int(number(params, "memory_mib", 512, least=64, most=8192)),
+        ),
+        by_fraction=choice(params, "reward", REWARDS) == "fraction",
+        unsafe_local=unsafe_local,
+    )
+
+
+def number(params: Mapping[str, Any], name: str, default: float, *, least: float, most: float) -> float:
+    """A parameter that is a number. Raises ValueError."""
+    value = params.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise ValueError(f"params.{name}: {value!r} is no number from {least:g} to {most:g}")
+    return value
+
+
+def choice(params: Mapping[str, Any], name: str, known: tuple[str, ...]) -> str:
+    """A parameter that is one of the known words, by default the first. Raises ValueError."""
+    value = params.get(name, known[0])
+    if value not in known:
+        raise ValueError(f"params.{name}: unknown {value!r}; known are {', '.join(known)}")
+    return value
+
+
+def program_of(response: str) -> str | None:
+    """The program after the thinking. Raises BoundExceeded for one that is too long."""
+    answer = split_response(response).answer
+    return None if answer is None else last_program(answer)
+
+
+def no_program(verifier: str) -> RewardResult:
+    return RewardResult(
+        score=0, reason="no fenced block of Python that is closed, after the thinking", verifier=verifier
+    )
+
+
+def unscorable(reason: str, verifier: str) -> RewardResult:
+    return RewardResult(score=None, status="unscorable", reason=reason, verifier=verifier)
+
+
+def read_replies(run: Run) -> list[str] | None:
+    """What a function returned to each call, as text; None where anything else was written to the private channel."""
+    *lines, _ = bytes(run.replies).split(b"\n")  # a last line without an end was cut off
+    starts = [b"%s %d " % (run.nonce, number) for number in range(len(lines))]
+    if not all(line.startswith(start) for line, start in zip(lines, starts, strict=True)):
+        return None
+    return [line[len(start) :].decode(errors="replace") for line, start in zip(lines, starts, strict=True)]
