@@ -18,6 +18,7 @@ from rewards.verifiers.instructions_ifeval import IFEVAL
 from rewards.verifiers.segmentation import has_word, prepare
 
 MAX_ANSWER_CHARS = 65_536
+MAX_SHOWN_CHARS = 1_000
 REWARDS = "all", "fraction"
 PARAMS = {
     "mode": "strict (default): the answer itself; loose: or one of IFEval's eight variants of it, without first or "
@@ -96,7 +97,7 @@ def judge_answer(request: RewardRequest, known: Mapping[str, Instruction], verif
     return RewardResult(
         score=sum(held) / len(held) if share else float(not missed),
         components=_components(constraints, held),
-        extracted=text[:MAX_ANSWER_CHARS],
+        extracted=text[:MAX_SHOWN_CHARS],
         reason=f"not followed: {', '.join(missed)}" if missed else "all followed",
         verifier=verifier,
     )
