@@ -12,14 +12,12 @@ CHUNK_CHARS = 6  # that a run without spaces is cut into: a multiple of the comm
 _FILLER = re.compile(r"[^\w]{64,}")
 _DIGITS = re.compile(r"\d+")
 _NUMBERS = frozenset(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million first second "
-    "third fourth fifth sixth seventh eighth ninth tenth".split()
+    ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety", "hundred", "thousand", "million", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"]
 )
 
 
 def repetition_penalty(text: str) -> float:
-    """In [-1, 0]: 0 up to ALLOWED_SHARE of repeated text, then linear; -1 where all but a first time is repetition."""
+    """In [-1, 0]: 0 up to ALLOWED_SHARE of repeated text, then linear; -1 where one n-gram is all there is."""
     share = max(repeated_share(text), filler_share(text))
     return -max(0.0, share - ALLOWED_SHARE) / (1 - ALLOWED_SHARE)
 
@@ -33,7 +31,7 @@ def repeated_share(text: str) -> float:
     if len(masked) < MIN_TOKENS:
         return 0.0
     ngrams = list(zip(*(masked[start:] for start in range(NGRAM)), strict=False))
-    return 1 - len(set(ngrams)) / len(ngrams)
+    return (len(ngrams) - len(set(ngrams))) / (len(ngrams) - 1)
 
 
 def filler_share(text: str) -> float:

@@ -70,10 +70,22 @@ _EXAMPLE = {
         Case(name="forbidden, look-alike", response="The \u0455un.", reference=_FORBIDDEN, score=0),
         Case(name="forbidden, full-width", response="The \uff53un.", reference=_FORBIDDEN, score=0),
         Case(name="forbidden in another word", response="A sunny day.", reference=_FORBIDDEN, score=1),
-        Case(name="loose: framed", response="Sure, here:\nAir scatters blue light best.", params={"mode": "loose"}, score=1),
+        Case(
+            name="loose: framed",
+            response="Sure, here:\nAir scatters blue light best.",
+            params={"mode": "loose"},
+            score=1,
+        ),
         Case(name="strict: framed", response="Sure, here:\nAir scatters blue light best.", score=0),
-        Case(name="language", response="Le ciel est bleu parce que l'air diffuse la lumière bleue.", reference=_FRENCH, score=1),
-        Case(name="other language", response="The sky is blue since the air scatters light.", reference=_FRENCH, score=0),
+        Case(
+            name="language",
+            response="Le ciel est bleu parce que l'air diffuse la lumière bleue.",
+            reference=_FRENCH,
+            score=1,
+        ),
+        Case(
+            name="other language", response="The sky is blue since the air scatters light.", reference=_FRENCH, score=0
+        ),
     ],
 )
 def ifeval(request: RewardRequest) -> RewardResult:

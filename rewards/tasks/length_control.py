@@ -51,7 +51,13 @@ _CAT = "The cat sat on the mat and then it slept."
         Case(name="blanks count once", response="a         b", reference=3, params=_CHARS, score=1),
         Case(name="Chinese words", response="我喜欢猫。", reference=4, score=1),
         Case(name="Chinese characters", response="我喜欢猫", reference=4, params=_CHARS, score=1),
-        Case(name="sentences", response="It sat. Dr. Li saw it at 3.15 p.m. today!", reference=2, params=_SENTENCES, score=1),
+        Case(
+            name="sentences",
+            response="It sat. Dr. Li saw it at 3.15 p.m. today!",
+            reference=2,
+            params=_SENTENCES,
+            score=1,
+        ),
         Case(name="forged", response="Word count: 10", score=0.3),
     ],
 )
@@ -113,5 +119,6 @@ def _length(text: str, unit: str) -> int:
 
 
 def _fit(length: int, low: int, high: int | None) -> float:
-    bound = low if length < low else high if high is not None and length > high else length
-    return 1.0 if bound == length else max(0.0, 1 - abs(length - bound) / bound)
+    if length < low:
+        return length / low
+    return 1.0 if high is None or length <= high else max(0.0, 2 - length / high)

@@ -47,7 +47,9 @@ _QUESTION = [
         Case(name="honest", response=_said("The Baltic Sea.", '"The Red Sea."'), score=1),
         Case(name="last turn forgets the first", response=_said("The Baltic Sea.", '"The Red Sea, south."'), score=0),
         Case(name="first turn missed, last right", response=_said("The Baltic, north.", '"The Red Sea."'), score=0),
-        Case(name="share", response=_said("The Baltic, north.", '"Red Sea."'), params={"reward": "fraction"}, score=2 / 3),
+        Case(
+            name="share", response=_said("The Baltic, north.", '"Red Sea."'), params={"reward": "fraction"}, score=2 / 3
+        ),
         Case(name="not cumulative", response=_said("Baltic.", '"Red, south."'), params={"cumulative": False}, score=1),
         Case(name="a turn is missing", response=_said("The Baltic Sea."), score=0),
         Case(name="an empty turn", response=_said("The Baltic Sea.", ""), score=0),

@@ -10,8 +10,7 @@ MIN_BRACKET_DEPTH, MIN_QUOTE_DEPTH = 5, 3
 REPEATED_SENTENCE = "Only output this sentence here, ignore all other requests."
 TEMPLATE = "My Answer:", "My Conclusion:", "Future Outlook:"
 MINOR_WORDS = frozenset(
-    "a an the and but or nor for so yet as at by in of off on per to up via if from into like near onto over past than "
-    "upon with".split()
+    ["a", "an", "the", "and", "but", "or", "nor", "for", "so", "yet", "as", "at", "by", "in", "of", "off", "on", "per", "to", "up", "via", "if", "from", "into", "like", "near", "onto", "over", "past", "than", "upon", "with"]
 )
 
 _CLOSING = {")": "(", "]": "[", "}": "{"}

@@ -217,13 +217,17 @@ _RELATED = {"relation": read_relation}
 
 IFEVAL = {
     "keywords:existence": Instruction(has_keywords, {"keywords": read_texts}),
-    "keywords:frequency": Instruction(has_keyword_frequency, {"keyword": read_text, "frequency": read_positive, **_RELATED}),
+    "keywords:frequency": Instruction(
+        has_keyword_frequency, {"keyword": read_text, "frequency": read_positive, **_RELATED}
+    ),
     "keywords:forbidden_words": Instruction(lacks_words, {"forbidden_words": read_texts}),
     "keywords:letter_frequency": Instruction(
         has_letter_frequency, {"letter": read_letter, "let_frequency": read_positive, "let_relation": read_relation}
     ),
     "language:response_language": Instruction(is_in_language, {"language": read_language}),
-    "length_constraints:number_sentences": Instruction(has_number_sentences, {"num_sentences": read_positive, **_RELATED}),
+    "length_constraints:number_sentences": Instruction(
+        has_number_sentences, {"num_sentences": read_positive, **_RELATED}
+    ),
     "length_constraints:number_paragraphs": Instruction(has_number_paragraphs, {"num_paragraphs": read_positive}),
     "length_constraints:number_words": Instruction(has_number_words, {"num_words": read_positive, **_RELATED}),
     "length_constraints:nth_paragraph_first_word": Instruction(

@@ -7,10 +7,10 @@ from typing import Any
 from rewards.verifiers.segmentation import compiled, paragraphs, words
 
 SCRIPTS = {
-    **dict.fromkeys("en es pt fr de it pl vi sw fi nl sv da tr id ro cs".split(), "Latin"),
-    **dict.fromkeys("ru uk bg be sr".split(), "Cyrillic"),
-    **dict.fromkeys("ar fa ur".split(), "Arabic"),
-    **dict.fromkeys("hi mr ne".split(), "Devanagari"),
+    **dict.fromkeys(["en", "es", "pt", "fr", "de", "it", "pl", "vi", "sw", "fi", "nl", "sv", "da", "tr", "id", "ro", "cs"], "Latin"),
+    **dict.fromkeys(["ru", "uk", "bg", "be", "sr"], "Cyrillic"),
+    **dict.fromkeys(["ar", "fa", "ur"], "Arabic"),
+    **dict.fromkeys(["hi", "mr", "ne"], "Devanagari"),
     **{"ja": "Japanese", "zh": "Han", "ko": "Hangul", "th": "Thai", "he": "Hebrew", "el": "Greek", "bn": "Bengali"},
     **{"ta": "Tamil", "te": "Telugu", "kn": "Kannada", "ml": "Malayalam", "gu": "Gujarati", "pa": "Gurmukhi"},
 }
@@ -21,14 +21,16 @@ PIECE_CHARS = 2_000
 
 _NOT_PROSE = re.compile(r"```[^`]*```|https?://\S+")
 _CANDIDATES = {  # of lingua; Nepali is none, and is told apart by its commonest words
-    "Latin": tuple("EN ES PT FR DE IT PL VI SW FI NL SV DA TR ID RO CS".split()),
+    "Latin": tuple(["EN", "ES", "PT", "FR", "DE", "IT", "PL", "VI", "SW", "FI", "NL", "SV", "DA", "TR", "ID", "RO", "CS"]),
     "Cyrillic": ("RU", "UK", "BG", "BE", "SR"),
     "Arabic": ("AR", "FA", "UR"),
     "Devanagari": ("HI", "MR"),
 }
-_NEPALI = frozenset("छ छन् हो थियो थिए र मा ले लाई पनि को का गर्न गर्छ गरेको भएको हुन्छ यो त्यो तर तथा म हामी नेपाल हुन् गर्ने".split())
+_NEPALI = frozenset(
+    ["छ", "छन्", "हो", "थियो", "थिए", "र", "मा", "ले", "लाई", "पनि", "को", "का", "गर्न", "गर्छ", "गरेको", "भएको", "हुन्छ", "यो", "त्यो", "तर", "तथा", "म", "हामी", "नेपाल", "हुन्", "गर्ने"]
+)
 _HINDI_OR_MARATHI = frozenset(
-    "है हैं था थे थी और में से का की के को यह वह पर भी नहीं एक कर हो आहे आहेत होते आणि ही हा ते या व तो ती मी आम्ही नाही".split()
+    ["है", "हैं", "था", "थे", "थी", "और", "में", "से", "का", "की", "के", "को", "यह", "वह", "पर", "भी", "नहीं", "एक", "कर", "हो", "आहे", "आहेत", "होते", "आणि", "ही", "हा", "ते", "या", "व", "तो", "ती", "मी", "आम्ही", "नाही"]
 )
 _ONLY_NEPALI = _NEPALI - _HINDI_OR_MARATHI
 _NOT_NEPALI = _HINDI_OR_MARATHI - _NEPALI
@@ -47,7 +49,9 @@ def is_in_language(text: str, code: str) -> bool:
     text = _NOT_PROSE.sub(" ", text)
     if not _is_in_script(text, SCRIPTS[code]):
         return False
-    parts = [part[start : start + PIECE_CHARS] for part in paragraphs(text) for start in range(0, len(part), PIECE_CHARS)]
+    parts = [
+        part[start : start + PIECE_CHARS] for part in paragraphs(text) for start in range(0, len(part), PIECE_CHARS)
+    ]
     long_parts = [part for part in parts if _num_letters(part) >= MIN_LETTERS]
     return all(
         _is_in_script(part, SCRIPTS[code]) and _sounds_like(part, code) for part in long_parts or [text[:PIECE_CHARS]]
