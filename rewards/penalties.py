@@ -12,7 +12,49 @@ CHUNK_CHARS = 6  # that a run without spaces is cut into: a multiple of the comm
 _FILLER = re.compile(r"[^\w]{64,}")
 _DIGITS = re.compile(r"\d+")
 _NUMBERS = frozenset(
-    ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety", "hundred", "thousand", "million", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"]
+    [
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+        "thirteen",
+        "fourteen",
+        "fifteen",
+        "sixteen",
+        "seventeen",
+        "eighteen",
+        "nineteen",
+        "twenty",
+        "thirty",
+        "forty",
+        "fifty",
+        "sixty",
+        "seventy",
+        "eighty",
+        "ninety",
+        "hundred",
+        "thousand",
+        "million",
+        "first",
+        "second",
+        "third",
+        "fourth",
+        "fifth",
+        "sixth",
+        "seventh",
+        "eighth",
+        "ninth",
+        "tenth",
+    ]
 )
 
 
@@ -23,14 +65,18 @@ def repetition_penalty(text: str) -> float:
 
 
 def repeated_share(text: str) -> float:
-    """The share of a text's n-grams of words that it has had before; numbers are one word, and so count as equal.
+    """The share of a text's n-grams of words that it has had before, as they are or with all numbers as one.
 
-    Numbers in a row are one, so that tables and calculations with nothing but other numbers are no repetition.
+    Numbers and variables in a row are one, so that tables and calculations with other numbers are no repetition.
     """
-    masked = _masked(text)
-    if len(masked) < MIN_TOKENS:
+    found = _chunked(words(prepare(text).casefold()))
+    return max(_share(found), _share(_masked(found)))
+
+
+def _share(tokens: list[str]) -> float:
+    if len(tokens) < MIN_TOKENS:
         return 0.0
-    ngrams = list(zip(*(masked[start:] for start in range(NGRAM)), strict=False))
+    ngrams = list(zip(*(tokens[start:] for start in range(NGRAM)), strict=False))
     return (len(ngrams) - len(set(ngrams))) / (len(ngrams) - 1)
 
 
@@ -40,14 +86,21 @@ def filler_share(text: str) -> float:
     return sum(len(found) for found in _FILLER.findall(prepared)) / max(len(prepared), 1)
 
 
-def _masked(text: str) -> list[str]:
-    """Words in one case, numbers as `0` and only one of those in a row, and overlong words in chunks."""
+def _chunked(found: list[str]) -> list[str]:
+    """Words, overlong ones in chunks."""
+    chunks: list[str] = []
+    for word in found:
+        size = CHUNK_CHARS if len(word) > MAX_WORD_CHARS else MAX_WORD_CHARS
+        chunks += [word[start : start + size] for start in range(0, len(word), size)]
+    return chunks
+
+
+def _masked(found: list[str]) -> list[str]:
+    """Words with numbers and single letters as `0`, of which only one in a row."""
     masked: list[str] = []
-    for word in words(prepare(text).casefold()):
-        if len(word) > MAX_WORD_CHARS:
-            masked += [word[start : start + CHUNK_CHARS] for start in range(0, len(word), CHUNK_CHARS)]
-            continue
-        token = "0" if word in _NUMBERS else _DIGITS.sub("0", word)
+    for word in found:
+        is_number = word in _NUMBERS or word.isdigit() or (len(word) == 1 and word.isascii())
+        token = "0" if is_number else _DIGITS.sub("0", word)
         if token != "0" or masked[-1:] != ["0"]:
             masked.append(token)
     return masked

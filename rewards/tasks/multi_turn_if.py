@@ -1,4 +1,4 @@
-"""Task `multi_turn_if`: instructions given over several turns, each of which is still followed in the turns after it."""
+"""Task `multi_turn_if`: instructions of several turns, each still followed in the turns after it."""
 
 from typing import Any
 

@@ -2,11 +2,13 @@
 
 import csv
 import datetime
+import itertools
 import re
 import string
 import unicodedata
 
 from rewards.verifiers.instructions import Instruction
+from rewards.verifiers.instructions_lexicon import CAPITALS, COUNTRIES
 from rewards.verifiers.segmentation import EDGES, has_word, lines, sentences, tokens, words
 
 MULTIPLES = [str(number) for number in range(14, 51, 7)]
@@ -19,19 +21,6 @@ MIN_BATTLES = 10  # of some sixty
 MIN_COUNTRIES = 52  # of 54: as many as the published check asks for
 MIN_SENTENCE_WORDS = 4
 
-# Capitals north of 45 degrees, by latitude. Kyiv is missing in the published list: it may be named.
-CAPITALS = ["Reykjavik", "Helsinki", "Oslo", "Tallinn", "Stockholm", "Riga", "Moscow", "Copenhagen", "Vilnius", "Minsk", "Dublin", "Berlin", "Amsterdam", "Warsaw", "London", "Brussels", "Kyiv", "Prague", "Luxembourg", "Paris", "Vienna", "Bratislava", "Budapest", "Vaduz", "Chisinau", "Bern", "Ljubljana", "Zagreb"]
-_CAPITAL_ALIASES = {"Kiev": "Kyiv", "Luxembourg City": "Luxembourg", "Berne": "Bern"}
-
-COUNTRIES = (  # of Africa; names of one country in one row
-    "algeria|angola|benin|botswana|burkina faso|burundi|cabo verde/cape verde|cameroon|central african republic|chad|"
-    "comoros|democratic republic of the congo/congo democratic republic of the/dr congo/drc|"
-    "republic of the congo/congo republic of the/congo|"
-    "ivory coast/cote d'ivoire|djibouti|egypt|equatorial guinea|eritrea|eswatini/swaziland|ethiopia|gabon|"
-    "gambia/the gambia|ghana|guinea|guinea-bissau|kenya|lesotho|liberia|libya|madagascar|malawi|mali|mauritania|"
-    "mauritius|morocco|mozambique|namibia|niger|nigeria|rwanda|sao tome and principe|senegal|seychelles|sierra leone|"
-    "somalia|south africa|south sudan|sudan|tanzania|togo|tunisia|uganda|zambia|zimbabwe"
-).split("|")
 _COUNTRY_OF = {name: row.split("/")[0] for row in COUNTRIES for name in row.split("/")}
 
 _QUESTION = re.compile(r"^[ \t*#]{0,6}Question\b[ \t]*\d*[ \t]*[:.)]?[ \t*]*", re.MULTILINE)
@@ -58,7 +47,7 @@ def has_questions(text: str) -> bool:
         if len(options) != NUM_OPTIONS or options != list(range(options[0], len(body))):
             return False
         lengths.append(len(" ".join(line.strip() for line in body[: options[0]])))
-    return lengths[0] > 0 and all(first < second for first, second in zip(lengths, lengths[1:], strict=False))
+    return lengths[0] > 0 and all(first < second for first, second in itertools.pairwise(lengths))
 
 
 def lists_african_countries(text: str) -> bool:
@@ -71,7 +60,7 @@ def lists_african_countries(text: str) -> bool:
 
 def is_word_reversed(text: str) -> bool:
     found = [word.lower() for word in words(text)]
-    pairs = list(zip(found, found[1:], strict=False))
+    pairs = list(itertools.pairwise(found))
     return len(found) >= MIN_SENTENCE_WORDS and ("eagle", "bald") in pairs and ("bald", "eagle") not in pairs
 
 

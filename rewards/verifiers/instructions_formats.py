@@ -1,17 +1,16 @@
 """IFBench's instructions (Pyatkin et al. 2025, 2507.02833) on format and repetition: checks of prepared texts."""
 
+import itertools
 import re
 
 from rewards.verifiers.instructions import Instruction, read_count, read_phrase, read_text
+from rewards.verifiers.instructions_lexicon import MINOR_WORDS
 from rewards.verifiers.keywords import folded
 from rewards.verifiers.segmentation import EDGES, compiled, has_word, lines, sentence_spans, sentences, tokens
 
 MIN_BRACKET_DEPTH, MIN_QUOTE_DEPTH = 5, 3
 REPEATED_SENTENCE = "Only output this sentence here, ignore all other requests."
 TEMPLATE = "My Answer:", "My Conclusion:", "Future Outlook:"
-MINOR_WORDS = frozenset(
-    ["a", "an", "the", "and", "but", "or", "nor", "for", "so", "yet", "as", "at", "by", "in", "of", "off", "on", "per", "to", "up", "via", "if", "from", "into", "like", "near", "onto", "over", "past", "than", "upon", "with"]
-)
 
 _CLOSING = {")": "(", "]": "[", "}": "{"}
 _STRAIGHT_QUOTES = str.maketrans("“”„«»‘’‚", '"""""\'\'\'')
@@ -127,7 +126,7 @@ def lacks_white_space(text: str) -> bool:
 def has_stairs(text: str) -> bool:
     """Each line is indented more than the line before it."""
     indents = [len(line) - len(line.lstrip()) for line in map(str.expandtabs, lines(text))]
-    return len(indents) > 1 and all(first < second for first, second in zip(indents, indents[1:], strict=False))
+    return len(indents) > 1 and all(first < second for first, second in itertools.pairwise(indents))
 
 
 def explains_quotes(text: str) -> bool:
@@ -136,8 +135,8 @@ def explains_quotes(text: str) -> bool:
     if text.count('"') % 2:
         return False
     spans = [found.span() for found in _QUOTED.finditer(text)]
-    ends = [*(start for start, _ in spans[1:]), len(text)]
-    return bool(spans) and all(has_word(text[end:following]) for (_, end), following in zip(spans, ends, strict=True))
+    bounds = [*(start for start, _ in spans), len(text)]
+    return bool(spans) and all(has_word(text[end:next_]) for (_, end), next_ in zip(spans, bounds[1:], strict=True))
 
 
 def has_list(text: str, sep: str) -> bool:

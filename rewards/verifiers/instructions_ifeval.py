@@ -129,8 +129,8 @@ def has_sections(text: str, section_spliter: str, num_sections: int) -> bool:
     """Lines that begin with the marker and a number, each number once, each with a word before the next one."""
     start = re.compile(rf"^[{re.escape(_MARKUP)}]{{0,9}}{re.escape(section_spliter)}[ \t]?(\d{{1,4}})\b", re.MULTILINE)
     found = list(start.finditer(text))
-    ends = [*(following.start() for following in found[1:]), len(text)]
-    filled = {match[1] for match, end in zip(found, ends, strict=True) if has_word(text[match.end() : end])}
+    bounds = [*(match.start() for match in found), len(text)]
+    filled = {match[1] for match, end in zip(found, bounds[1:], strict=True) if has_word(text[match.end() : end])}
     return len(filled) >= num_sections
 
 

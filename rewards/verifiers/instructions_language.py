@@ -4,10 +4,12 @@ import functools
 import re
 from typing import Any
 
-from rewards.verifiers.segmentation import compiled, paragraphs, words
+from rewards.verifiers.segmentation import compiled, has_word, paragraphs, words
 
 SCRIPTS = {
-    **dict.fromkeys(["en", "es", "pt", "fr", "de", "it", "pl", "vi", "sw", "fi", "nl", "sv", "da", "tr", "id", "ro", "cs"], "Latin"),
+    **dict.fromkeys(
+        ["en", "es", "pt", "fr", "de", "it", "pl", "vi", "sw", "fi", "nl", "sv", "da", "tr", "id", "ro", "cs"], "Latin"
+    ),
     **dict.fromkeys(["ru", "uk", "bg", "be", "sr"], "Cyrillic"),
     **dict.fromkeys(["ar", "fa", "ur"], "Arabic"),
     **dict.fromkeys(["hi", "mr", "ne"], "Devanagari"),
@@ -21,16 +23,80 @@ PIECE_CHARS = 2_000
 
 _NOT_PROSE = re.compile(r"```[^`]*```|https?://\S+")
 _CANDIDATES = {  # of lingua; Nepali is none, and is told apart by its commonest words
-    "Latin": tuple(["EN", "ES", "PT", "FR", "DE", "IT", "PL", "VI", "SW", "FI", "NL", "SV", "DA", "TR", "ID", "RO", "CS"]),
+    "Latin": tuple(
+        ["EN", "ES", "PT", "FR", "DE", "IT", "PL", "VI", "SW", "FI", "NL", "SV", "DA", "TR", "ID", "RO", "CS"]
+    ),
     "Cyrillic": ("RU", "UK", "BG", "BE", "SR"),
     "Arabic": ("AR", "FA", "UR"),
     "Devanagari": ("HI", "MR"),
 }
 _NEPALI = frozenset(
-    ["छ", "छन्", "हो", "थियो", "थिए", "र", "मा", "ले", "लाई", "पनि", "को", "का", "गर्न", "गर्छ", "गरेको", "भएको", "हुन्छ", "यो", "त्यो", "तर", "तथा", "म", "हामी", "नेपाल", "हुन्", "गर्ने"]
+    [
+        "छ",
+        "छन्",
+        "हो",
+        "थियो",
+        "थिए",
+        "र",
+        "मा",
+        "ले",
+        "लाई",
+        "पनि",
+        "को",
+        "का",
+        "गर्न",
+        "गर्छ",
+        "गरेको",
+        "भएको",
+        "हुन्छ",
+        "यो",
+        "त्यो",
+        "तर",
+        "तथा",
+        "म",
+        "हामी",
+        "नेपाल",
+        "हुन्",
+        "गर्ने",
+    ]
 )
 _HINDI_OR_MARATHI = frozenset(
-    ["है", "हैं", "था", "थे", "थी", "और", "में", "से", "का", "की", "के", "को", "यह", "वह", "पर", "भी", "नहीं", "एक", "कर", "हो", "आहे", "आहेत", "होते", "आणि", "ही", "हा", "ते", "या", "व", "तो", "ती", "मी", "आम्ही", "नाही"]
+    [
+        "है",
+        "हैं",
+        "था",
+        "थे",
+        "थी",
+        "और",
+        "में",
+        "से",
+        "का",
+        "की",
+        "के",
+        "को",
+        "यह",
+        "वह",
+        "पर",
+        "भी",
+        "नहीं",
+        "एक",
+        "कर",
+        "हो",
+        "आहे",
+        "आहेत",
+        "होते",
+        "आणि",
+        "ही",
+        "हा",
+        "ते",
+        "या",
+        "व",
+        "तो",
+        "ती",
+        "मी",
+        "आम्ही",
+        "नाही",
+    ]
 )
 _ONLY_NEPALI = _NEPALI - _HINDI_OR_MARATHI
 _NOT_NEPALI = _HINDI_OR_MARATHI - _NEPALI
@@ -44,18 +110,22 @@ def read_language(value: Any) -> str:
     return code
 
 
-def is_in_language(text: str, code: str) -> bool:
+def is_in_language(text: str, language: str) -> bool:
     """Whether all of a text is in a language: as a whole, and each paragraph that is long enough to tell."""
     text = _NOT_PROSE.sub(" ", text)
-    if not _is_in_script(text, SCRIPTS[code]):
+    if not _is_in_script(text, SCRIPTS[language]):
         return False
-    parts = [
-        part[start : start + PIECE_CHARS] for part in paragraphs(text) for start in range(0, len(part), PIECE_CHARS)
-    ]
+    parts = [piece for part in paragraphs(text) for piece in _pieces(part)]
     long_parts = [part for part in parts if _num_letters(part) >= MIN_LETTERS]
     return all(
-        _is_in_script(part, SCRIPTS[code]) and _sounds_like(part, code) for part in long_parts or [text[:PIECE_CHARS]]
+        _is_in_script(part, SCRIPTS[language]) and _sounds_like(part, language)
+        for part in long_parts or _pieces(text)
+        if has_word(part)
     )
+
+
+def _pieces(text: str) -> list[str]:
+    return [text[start : start + PIECE_CHARS] for start in range(0, len(text), PIECE_CHARS)]
 
 
 def _is_in_script(text: str, script: str) -> bool:
@@ -90,7 +160,7 @@ def _sounds_like(text: str, code: str) -> bool:
     confidences = _confidences(text.lower(), script)
     if _num_letters(text) < MIN_LETTERS:
         return confidences[code] >= MIN_CONFIDENCE
-    return max(confidences, key=lambda language: confidences[language]) == code
+    return max(confidences, key=lambda candidate: confidences[candidate]) == code
 
 
 def _confidences(text: str, script: str) -> dict[str, float]:

@@ -1,23 +1,16 @@
 """IFBench's instructions (Pyatkin et al. 2025, 2507.02833) on counts, ratios and words: checks of prepared texts."""
 
+import itertools
 import re
 import unicodedata
 from collections import Counter
 
 from rewards.verifiers.instructions import Instruction, read_count, read_percentage, read_phrase, read_positive
+from rewards.verifiers.instructions_lexicon import PERSON_NAMES, PRONOUNS, STOP_WORDS
 from rewards.verifiers.keywords import count_keyword, has_keyword
 from rewards.verifiers.segmentation import count_words, has_word, lines, sentences, tokens
 
-CONJUNCTIONS = frozenset(["and", "but", "for", "nor", "or", "so", "yet"])
-PERSON_NAMES = frozenset(
-    ["Emma", "Liam", "Sophia", "Jackson", "Olivia", "Noah", "Ava", "Lucas", "Isabella", "Mason", "Mia", "Ethan", "Charlotte", "Alexander", "Amelia", "Benjamin", "Harper", "Leo", "Zoe", "Daniel", "Chloe", "Samuel", "Lily", "Matthew", "Grace", "Owen", "Abigail", "Gabriel", "Ella", "Jacob", "Scarlett", "Nathan", "Victoria", "Elijah", "Layla", "Nicholas", "Audrey", "David", "Hannah", "Christopher", "Penelope", "Thomas", "Nora", "Andrew", "Aria", "Joseph", "Claire", "Ryan", "Stella", "Jonathan"]
-)
-PRONOUNS = frozenset(
-    ["i", "me", "we", "us", "you", "he", "him", "she", "her", "it", "they", "them", "my", "mine", "our", "ours", "your", "yours", "his", "hers", "its", "their", "theirs", "myself", "ourselves", "yourself", "yourselves", "himself", "herself", "itself", "themselves", "this", "that", "these", "those", "who", "whom", "whose", "which", "what", "whoever", "whomever", "whatever", "whichever", "anybody", "anyone", "anything", "everybody", "everyone", "everything", "nobody", "nothing", "somebody", "someone", "something", "each", "either", "neither", "both", "all", "some", "any", "none"]
-)
-STOP_WORDS = frozenset(
-    ["a", "an", "the", "and", "or", "but", "nor", "so", "yet", "if", "then", "else", "than", "because", "as", "until", "while", "of", "at", "by", "for", "with", "about", "against", "between", "into", "through", "during", "before", "after", "above", "below", "to", "from", "up", "down", "in", "out", "on", "off", "over", "under", "again", "further", "once", "here", "there", "when", "where", "why", "how", "all", "any", "both", "each", "few", "more", "most", "other", "some", "such", "no", "not", "only", "own", "same", "too", "very", "can", "will", "just", "don", "should", "now", "i", "me", "my", "myself", "we", "our", "ours", "ourselves", "you", "your", "yours", "yourself", "yourselves", "he", "him", "his", "himself", "she", "her", "hers", "herself", "it", "its", "itself", "they", "them", "their", "theirs", "themselves", "what", "which", "who", "whom", "this", "that", "these", "those", "am", "is", "are", "was", "were", "be", "been", "being", "have", "has", "had", "having", "do", "does", "did", "doing", "would", "could", "ought", "i'm", "you're", "he's", "she's", "it's", "we're", "they're", "i've", "you've", "we've", "they've", "i'd", "you'd", "he'd", "she'd", "we'd", "they'd", "i'll", "you'll", "he'll", "she'll", "we'll", "they'll", "isn't", "aren't", "wasn't", "weren't", "hasn't", "haven't", "hadn't", "doesn't", "don't", "didn't", "won't", "wouldn't", "shan't", "shouldn't", "can't", "cannot", "couldn't", "mustn't", "let's", "that's", "who's", "what's", "here's", "there's", "when's", "where's", "why's", "how's"]
-)
+CONJUNCTIONS = frozenset(("and", "but", "for", "nor", "or", "so", "yet"))
 MIN_PALINDROMES, MIN_PALINDROME_CHARS = 10, 5
 KEYWORD_COUNTS = 1, 2, 3, 5, 7
 
@@ -112,7 +105,7 @@ def follows_alphabet(text: str) -> bool:
     initials = [_unaccented(token)[0].lower() for token in tokens(text)]
     if len(initials) < 2 or not all("a" <= initial <= "z" for initial in initials):
         return False
-    return all((ord(second) - ord(first)) % 26 == 1 for first, second in zip(initials, initials[1:], strict=False))
+    return all((ord(second) - ord(first)) % 26 == 1 for first, second in itertools.pairwise(initials))
 
 
 def has_three_vowels(text: str) -> bool:
@@ -144,7 +137,7 @@ def has_few_repeats(text: str, small_n: int) -> bool:
 
 def has_last_words_first(text: str) -> bool:
     found = [_folded_tokens(sentence) for sentence in sentences(text)]
-    return len(found) > 1 and all(first[-1] == second[0] for first, second in zip(found, found[1:], strict=False))
+    return len(found) > 1 and all(first[-1] == second[0] for first, second in itertools.pairwise(found))
 
 
 def has_paragraphs_in_circles(text: str) -> bool:
@@ -155,7 +148,7 @@ def has_paragraphs_in_circles(text: str) -> bool:
 
 def has_no_consecutive_initials(text: str) -> bool:
     initials = [token[0] for token in _folded_tokens(text)]
-    return len(initials) > 1 and all(first != second for first, second in zip(initials, initials[1:], strict=False))
+    return len(initials) > 1 and all(first != second for first, second in itertools.pairwise(initials))
 
 
 def has_keyword_at(text: str, keyword: str, n: int, m: int) -> bool:
@@ -172,7 +165,7 @@ def has_keyword_at_both_ends(text: str, keyword: str) -> bool:
 def has_longer_alliterations(text: str) -> bool:
     """Each sentence has a longer run of words with one initial than the sentence before it."""
     runs = [_longest_run([token[0] for token in _folded_tokens(sentence)]) for sentence in sentences(text)]
-    return len(runs) > 1 and all(first < second for first, second in zip(runs, runs[1:], strict=False))
+    return len(runs) > 1 and all(first < second for first, second in itertools.pairwise(runs))
 
 
 def _longest_run(initials: list[str]) -> int:
@@ -190,7 +183,7 @@ def has_keyword_in_sentence(text: str, word: str, N: int) -> bool:
 
 def has_longer_sentences(text: str, small_n: int) -> bool:
     lengths = [len(tokens(sentence)) for sentence in sentences(text)]
-    return len(lengths) > 1 and all(b - a == small_n for a, b in zip(lengths, lengths[1:], strict=False))
+    return len(lengths) > 1 and all(b - a == small_n for a, b in itertools.pairwise(lengths))
 
 
 def has_equal_sentences(text: str) -> bool:

@@ -26,10 +26,55 @@ _BLANK_LINES = re.compile(r"\n\s*\n")
 _DASHES = re.compile(r"[—–―]|--+")
 _END = re.compile("[.!?…。！？।॥؟۔]+[\"'”’»)\\]*_]*")
 _ENDS_WITHOUT_SPACE = frozenset("。！？।॥؟۔")
-_ABBREVIATIONS = frozenset(["mr", "mrs", "ms", "dr", "prof", "st", "vs", "e.g", "i.e", "cf", "gen", "rev", "hon", "capt", "sgt", "lt", "col", "fr", "mt"])
+_ABBREVIATIONS = frozenset(
+    [
+        "mr",
+        "mrs",
+        "ms",
+        "dr",
+        "prof",
+        "st",
+        "vs",
+        "e.g",
+        "i.e",
+        "cf",
+        "gen",
+        "rev",
+        "hon",
+        "capt",
+        "sgt",
+        "lt",
+        "col",
+        "fr",
+        "mt",
+    ]
+)
 _BEFORE_NUMBERS = frozenset(["no", "nos", "fig", "figs", "eq", "eqs", "vol", "pp", "p", "sec", "ch", "approx", "ca"])
 _MAY_END = frozenset(
-    ["etc", "u.s", "u.k", "u.n", "u.s.a", "e.u", "a.m", "p.m", "inc", "ltd", "co", "corp", "jr", "sr", "ph.d", "b.c", "a.d", "b.c.e", "c.e", "al", "est", "dept"]
+    [
+        "etc",
+        "u.s",
+        "u.k",
+        "u.n",
+        "u.s.a",
+        "e.u",
+        "a.m",
+        "p.m",
+        "inc",
+        "ltd",
+        "co",
+        "corp",
+        "jr",
+        "sr",
+        "ph.d",
+        "b.c",
+        "a.d",
+        "b.c.e",
+        "c.e",
+        "al",
+        "est",
+        "dept",
+    ]
 )
 
 
@@ -51,8 +96,8 @@ def compiled(pattern: str) -> Any:
 
 
 def _word_pattern() -> Any:
-    run = rf"[[\p{{L}}\p{{M}}\p{{N}}]--[{IDEOGRAPHS}{UNSPACED}]]++"
-    return compiled(rf"[{IDEOGRAPHS}]|[{UNSPACED}]++|{run}(?:['’]{run})*+")
+    run = rf"(?=[\p{{L}}\p{{N}}])[[\p{{L}}\p{{M}}\p{{N}}]--[{IDEOGRAPHS}{UNSPACED}]]++"
+    return compiled(rf"[{IDEOGRAPHS}]|(?=[\p{{L}}\p{{N}}])[{UNSPACED}]++|{run}(?:['’]{run})*+")
 
 
 def words(text: str) -> list[str]:

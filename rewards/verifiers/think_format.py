@@ -1,4 +1,4 @@
-"""Qwen3's thinking format: which mode a conversation asks for, and whether a response keeps to it. Linear in the text."""
+"""Qwen3's thinking format: the mode that a conversation asks for, and what is wrong with a response. Linear."""
 
 import re
 import unicodedata

@@ -1,5 +1,7 @@
 """IFBench's instructions: which texts follow them, and where the published checkers agree."""
 
+# ruff: noqa: E501 (tables)
+
 import string
 
 import pytest

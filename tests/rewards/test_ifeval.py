@@ -1,5 +1,7 @@
 """IFEval's instructions: which texts follow them, how references are read, and where the published checkers agree."""
 
+# ruff: noqa: E501 (tables)
+
 import random
 
 import pytest

@@ -1,5 +1,7 @@
 """Words, sentences and paragraphs: what is counted, and that counting is linear."""
 
+# ruff: noqa: E501 (tables)
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
