@@ -21,6 +21,7 @@ MIN_BATTLES = 10  # of some sixty
 MIN_COUNTRIES = 52  # of 54: as many as the published check asks for
 MIN_SENTENCE_WORDS = 4
 
+_CAPITAL_ALIASES = {"Kiev": "Kyiv", "Luxembourg City": "Luxembourg", "Berne": "Bern"}
 _COUNTRY_OF = {name: row.split("/")[0] for row in COUNTRIES for name in row.split("/")}
 
 _QUESTION = re.compile(r"^[ \t*#]{0,6}Question\b[ \t]*\d*[ \t]*[:.)]?[ \t*]*", re.MULTILINE)

@@ -161,7 +161,7 @@ def has_theses(text: str) -> bool:
 
 def _has_thesis(section: str) -> bool:
     found = _ITALICS.match(section)
-    return bool(found) and has_word(found["thesis"]) and has_word(_TAG.sub("", section[found.end() :]))
+    return found is not None and has_word(found["thesis"]) and has_word(_TAG.sub("", section[found.end() :]))
 
 
 def has_sub_bullets(text: str) -> bool:

@@ -7,7 +7,8 @@ def _words(text: str) -> frozenset[str]:
 
 # Names that the instruction lists.
 PERSON_NAMES = _words(
-    "Emma Liam Sophia Jackson Olivia Noah Ava Lucas Isabella Mason Mia Ethan Charlotte Alexander Amelia Benjamin Harper "
+    "Emma Liam Sophia Jackson Olivia Noah Ava Lucas Isabella Mason Mia Ethan Charlotte Alexander Amelia "
+    "Benjamin Harper "
     "Leo Zoe Daniel Chloe Samuel Lily Matthew Grace Owen Abigail Gabriel Ella Jacob Scarlett Nathan Victoria Elijah "
     "Layla Nicholas Audrey David Hannah Christopher Penelope Thomas Nora Andrew Aria Joseph Claire Ryan Stella "
     "Jonathan"
@@ -22,7 +23,8 @@ STOP_WORDS = _words(
     "a an the and or but nor so yet if then else than because as until while of at by for with about against between "
     "into through during before after above below to from up down in out on off over under again further once here "
     "there when where why how all any both each few more most other some such no not only own same too very can will "
-    "just don should now i me my myself we our ours ourselves you your yours yourself yourselves he him his himself she "
+    "just don should now i me my myself we our ours ourselves you your yours yourself yourselves he him "
+    "his himself she "
     "her hers herself it its itself they them their theirs themselves what which who whom this that these those am is "
     "are was were be been being have has had having do does did doing would could ought i'm you're he's she's it's "
     "we're they're i've you've we've they've i'd you'd he'd she'd we'd they'd i'll you'll he'll she'll we'll they'll "

@@ -54,7 +54,8 @@ def match_template(template: str, text: str) -> dict[str, str] | None:
 
 @functools.lru_cache(256)
 def _template_pattern(template: str) -> tuple[str, list[str]]:
-    pattern, names, position = "", [], 0
+    pattern, position = "", 0
+    names: list[str] = []
     for found in _FIELD.finditer(template):
         pattern += re.escape(template[position : found.start()])
         position = found.end()
