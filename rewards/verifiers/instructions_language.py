@@ -170,8 +170,8 @@ def _confidences(text: str, script: str) -> dict[str, float]:
 
 @functools.cache
 def _detector(script: str) -> Any:
-    """lingua's detector; deterministic. Imported here: its models take some 10 MB a language."""
+    """lingua's detector, of trigrams alone: all five orders would take seconds to load, and ten times the memory."""
     from lingua import IsoCode639_1, LanguageDetectorBuilder
 
     codes = [getattr(IsoCode639_1, code) for code in _CANDIDATES[script]]
-    return LanguageDetectorBuilder.from_iso_codes_639_1(*codes).build()
+    return LanguageDetectorBuilder.from_iso_codes_639_1(*codes).with_low_accuracy_mode().build()
