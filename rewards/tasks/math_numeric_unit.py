@@ -144,7 +144,9 @@ def _read_chain(answer: str) -> list[Quantity]:
     if len(sides) > 1 and _NAME.fullmatch(sides[0]):
         sides = sides[1:]
     quantities = [read_quantity(side) for side in sides[:MAX_SIDES]]
-    return [quantity for quantity in quantities if quantity] if None not in quantities and len(sides) <= MAX_SIDES else []
+    return (
+        [quantity for quantity in quantities if quantity] if None not in quantities and len(sides) <= MAX_SIDES else []
+    )
 
 
 def _undelimited(text: str) -> str:

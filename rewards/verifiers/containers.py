@@ -13,7 +13,9 @@ from rewards.verifiers.shapes import Items, split_items, without_names
 KINDS = "set", "multiset", "tuple", "interval", "matrix"
 AUTO = "auto"
 
-_SEVERAL_NAMES = re.compile(r"^(?:\\?[A-Za-z]\w*|\([A-Za-z](?:_?\d)?(?: ?, ?[A-Za-z](?:_?\d)?)+\)) ?(?:=(?!=)|\\in(?![a-z]))")
+_SEVERAL_NAMES = re.compile(
+    r"^(?:\\?[A-Za-z]\w*|\([A-Za-z](?:_?\d)?(?: ?, ?[A-Za-z](?:_?\d)?)+\)) ?(?:=(?!=)|\\in(?![a-z]))"
+)
 _EMPTY = re.compile(r"\\emptyset|\\varnothing|\\\{ ?\\\}")
 _BRACED = re.compile(r"\\\{(.+)\\\}")
 _ANGLES = (("\\langle", "("), ("\\rangle", ")"))

@@ -1,5 +1,6 @@
 """Unions of intervals, read from interval notation, inequalities and excluded points; compared exactly."""
 
+import itertools
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -121,7 +122,7 @@ def _complement(points: list[str]) -> Union | None:
             return None
         points = [point for _, point in sorted(zip(values, points, strict=True), key=lambda pair: pair[0] or 0)]
     ends = [_BELOW, *points, _ABOVE]
-    return tuple(Interval(low, False, high, False) for low, high in zip(ends[:-1], ends[1:], strict=True))
+    return tuple(Interval(low, False, high, False) for low, high in itertools.pairwise(ends))
 
 
 def _joined(union: Union) -> tuple[tuple[Cut, Cut], ...] | None:
@@ -150,9 +151,7 @@ def _bound(end: str) -> Fraction | float | None:
 def _same_interval(one: Interval, other: Interval, evaluated: bool) -> bool:
     closed = (one.low_closed, one.high_closed) == (other.low_closed, other.high_closed)
     return closed and all(
-        answer == gold
-        if {answer, gold} & {_BELOW, _ABOVE}
-        else verify_math(answer, gold, evaluated=evaluated).equal
+        answer == gold if {answer, gold} & {_BELOW, _ABOVE} else verify_math(answer, gold, evaluated=evaluated).equal
         for answer, gold in ((one.low, other.low), (one.high, other.high))
     )
 

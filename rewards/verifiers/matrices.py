@@ -23,7 +23,7 @@ Matrix = tuple[tuple[str, ...], ...]
 
 
 def read_matrix(text: str) -> Matrix | None:
-    r"""A `pmatrix`, `bmatrix` or bracketed `array`, a number times one, its transpose, or `[[1, 2], [3, 4]]`; else None.
+    r"""A `pmatrix`, `bmatrix` or bracketed `array`, a number times one, its transpose, or `[[1, 2], [3, 4]]`, or None.
 
     Determinants (`vmatrix`) and matrices of matrices are none. All rows have one length.
     """
