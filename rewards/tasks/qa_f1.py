@@ -15,7 +15,7 @@ FROM = "answer", "box"
 @reward(
     "qa_f1",
     params={
-        "max_words": f"a longer answer scores 0; default: {MAX_WORDS}, or twice the longest reference where that is more",
+        "max_words": f"of an answer that may score; default: {MAX_WORDS}, or twice the longest reference if more",
         "take": "answer (default): all that follows the thinking; box: its last box alone",
     },
     respond=stated,
@@ -50,7 +50,7 @@ FROM = "answer", "box"
     ],
 )
 def qa_f1(request: RewardRequest) -> RewardResult:
-    """The F1 of the answer's words against those of the reference, or of the best of a list, after SQuAD's normalisation.
+    """The F1 of the answer's words against the reference's, or the best of a list of them, after SQuAD's normalisation.
 
     An answer beyond the limit of words scores 0, and so does one of `yes` and `no` in place of, or beside, the other.
     """

@@ -152,7 +152,7 @@ def _is_linear(unit: Unit) -> bool:
 
     try:
         return all(_nothing(name) == 0 for name, _ in unit)
-    except pint.errors.PintError:
+    except (pint.errors.PintError, TypeError, ArithmeticError):  # a logarithm of fractions is refused by numpy
         return False
 
 

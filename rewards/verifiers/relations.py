@@ -1,8 +1,8 @@
 """Equations, inequalities and functions: equal up to a constant factor, or as right sides.
 
-Text is read by the grammar that Math-Verify uses, cases kept apart. SymPy's expressions are then compared by their values at fixed rational points,
-which takes time linear in their size, where simplification may take for ever. It errs with a probability that does not
-matter; a difference below TOLERANCE in proportion is none.
+Text is read by the grammar that Math-Verify uses, with upper and lower case kept apart. Expressions are compared by
+their values at fixed rational points, to DIGITS digits: that takes time linear in their size, where simplification may
+take for ever. A difference below TOLERANCE, in proportion, is none.
 """
 
 import random
@@ -68,6 +68,8 @@ def read_side(side: str) -> Expression | None:
             normalization_config=NormalizationConfig(malformed_operators=True),
             conversion_config=ConversionConfig(lowercase_symbols=False),
         )
+    except (MemoryError, RecursionError):
+        raise  # a limit of the worker, which is judged there
     # The grammar raises bare exceptions for text that it cannot read, and SymPy its own for what means nothing.
     except Exception:
         return None
