@@ -102,7 +102,7 @@ def read_selection(text: str, options: Options) -> frozenset[str] | None:
     text = plain(text)
     if text.casefold() in _NONE:
         return frozenset()
-    if text in _in_order(options.labels, text):
+    if text and text == _in_order(options.labels, text):
         return frozenset(text)
     parts = _BETWEEN.sub(" ", text.replace("\\{", "").replace("\\}", "")).split()
     labels = [_LABEL.fullmatch(part) for part in parts]
@@ -110,9 +110,9 @@ def read_selection(text: str, options: Options) -> frozenset[str] | None:
     return chosen if labels and all(labels) and chosen <= {*options.labels} else None
 
 
-def _in_order(labels: tuple[str, ...], text: str) -> set[str]:
+def _in_order(labels: tuple[str, ...], text: str) -> str:
     """The labels that occur in a text, run together in their order: `AC` is a selection, `CAB` a word."""
-    return {"".join(label for label in labels if label in text)}
+    return "".join(label for label in labels if label in text)
 
 
 def _comparable(text: str) -> str:

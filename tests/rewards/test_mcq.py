@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewards.registry import load_tasks
+from rewards.response import clean
 from rewards.types import RewardRequest
 from rewards.verifiers.choices import committed_text, read_choice, read_options, read_selection
 
@@ -17,17 +18,15 @@ def judge(task, response, reference, **params):
     return load_tasks()[task].function(RewardRequest(task=task, response=response, reference=reference, params=params))
 
 
-@pytest.mark.parametrize("text", ["B", "b", "(B)", "[B]", "B.", "B)", "$B$", "\\text{B}", "\\mathbf{(B)}", "option B",
-    "the answer is B".removeprefix("the answer is "), "B. Paris", "B) Paris", "(B) Paris", "B: paris.", "B - Paris",
+@pytest.mark.parametrize("text", ["B", "b", "(B)", "[B]", "B.", "B)", "$B$", "\\text{B}", "\\mathbf{(B)}", "option B", "B. ",
+    "B. Paris", "B) Paris", "(B) Paris", "B: paris.", "B - Paris",
     "Paris", "PARIS.", "\uff22", "Ⓑ"])  # fmt: skip
 def test_one_choice(text):
-    from rewards.response import clean
-
     assert read_choice(clean(text), read_options(CITIES)) == "B"
 
 
 @pytest.mark.parametrize("text", ["", "E", "BB", "A B", "A, B", "B or C", "B and C", "B/C", "not B", "B?", "B. Lyon", "B Lyon",
-    "B cat", "Paris, Lyon", "Par", "B. ", "\u0412", "B. Paris, or C", "-B", "B=Paris", "1"])  # fmt: skip
+    "B cat", "Paris, Lyon", "Par", "\u0412", "B. Paris, or C", "-B", "B=Paris", "1"])  # fmt: skip
 def test_no_choice(text):
     assert read_choice(text, read_options(CITIES)) is None
 
@@ -92,7 +91,7 @@ def test_selections(text, labels):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "CA", "AA", "A or C", "A, E", "A, not C", "A cat", "all", "A-C", "A..C", "none, A", "~A"]
+    "text", ["", "CA", "AA", "A or C", "A, E", "A, not C", "A cat", "all", "A-C", "A..C", "none, A"]
 )
 def test_no_selections(text):
     assert read_selection(text, read_options(4)) is None
