@@ -28,7 +28,11 @@ _OPERATION = re.compile(
     r"|\\(?:log|ln|lg|exp|gcd|lcm|max|min|det|a?(?:rc)?(?:sin|cos|tan)|lfloor|lceil|pmod|bmod)(?![a-z])"
 )
 _UNFINISHED = re.compile(r"\\(?:int|sum|prod|lim|binom|tbinom|dbinom)(?![a-z])|\d ?!")
-_MAGNITUDE = re.compile(r"\^ ?\{?[^{}^]*\^|\*\*[^*]*\*\*|! ?!|\d{4,} ?\)? ?!|\^ ?\{? ?-?\d{4,}|\*\* ?-?\d{4,}")
+_NUMBER_IN_POWER = r"(?:\d|\{ ?\d+ ?\}|\([-+*/.\d ]*\))"  # `e^{-x^2}` and `x^3 + x^2` are no towers
+_MAGNITUDE = re.compile(
+    rf"\^ ?\{{[^{{}}]*{_NUMBER_IN_POWER} ?\^|\^ ?\([^()]*\d ?\^|\^ ?\(?-?\d+\)? ?\^|\^ ?\^"
+    r"|! ?!|\d{4,} ?\)? ?!|\^ ?\{? ?-?\d{4,}"
+)
 _SUBSCRIPTS = re.compile(r"_ ?\{?\w ?_")
 _MISREAD = re.compile(r"(?<![_\d])\d+ \d|\d ?\$ ?\d|\d_\{?\d|\\[lcd]?dots|\.\.\.|\d ?: ?\d|--|\+\+|\+-")
 _WORDS = re.compile(r"[A-Za-z]{3,}(?:[ '-][A-Za-z]+)*")
@@ -115,7 +119,7 @@ def exceeded_bound(text: str) -> str | None:
         return f"more than {MAX_ITEMS} items"
     if text.count("|") > MAX_BARS or _SUBSCRIPTS.search(text):
         return f"more than {MAX_BARS} bars, or a tower of subscripts"
-    if _MAGNITUDE.search(text):
+    if _MAGNITUDE.search(text.replace("**", "^")):
         return "a tower of powers, a large power or a large factorial"
     return None
 

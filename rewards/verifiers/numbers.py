@@ -93,6 +93,12 @@ def parse_number(text: str) -> Number | None:
     return Number(value, len(fraction), bool(found["percent"]), _canonical(unit))
 
 
+def parse_rational(text: str) -> Fraction | None:
+    """The value of a number without unit and percent sign; None for anything else."""
+    number = parse_number(text)
+    return number.value if number and not number.unit and not number.percent else None
+
+
 def _canonical(unit: str) -> str:
     """A unit in one spelling of several: lower case, `°` for degrees, `cm^2` for `cm^{2}`."""
     unit = " ".join(unit.lower().replace("{", "").replace("}", "").split())
