@@ -5,22 +5,26 @@ import functools
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rewards import tasks as built_in
+from rewards.calls import Call, Reply
 from rewards.plugins import import_source
 from rewards.types import Message, RewardRequest, RewardResult
 
-RewardFunction = Callable[[RewardRequest], RewardResult | float | Awaitable[RewardResult | float]]
+Judgement = RewardResult | float | Awaitable[RewardResult | float]
+RewardFunction = Callable[..., Judgement]  # of the request, and of the models' replies where the task asks for some
+Ask = Callable[[RewardRequest], list[Call] | RewardResult]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """A response that a task must judge in a known way: part of the task's conformance matrix.
 
-    `reference` and `question` are those of the task's example where they are None.
+    `reference` and `question` are those of the task's example where they are None. `replies` are what models answer to
+    the task's calls; none where it must be judged without a call.
     """
 
     name: str
@@ -29,6 +33,7 @@ class Case:
     reference: Any = None
     question: str | list[Message] | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    replies: tuple[Reply, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +49,7 @@ class Task:
     cases: tuple[Case, ...]
     respond: Callable[[Any], str] | None
     takes_messages: bool
+    ask: Ask | None
 
     @property
     def is_ours(self) -> bool:
@@ -58,6 +64,12 @@ class Task:
         if case.question is not None:
             update["question"] = case.question
         return self.example.model_copy(update=update)
+
+    def judge(self, request: RewardRequest, replies: Sequence[Reply] | None = None) -> Judgement | list[Call]:
+        """The judgement, or the calls to models whose replies it needs first."""
+        if self.ask is None:
+            return self.function(request)
+        return self.ask(request) if replies is None else self.function(request, replies)
 
 
 TASKS: dict[str, Task] = {}
@@ -82,12 +94,14 @@ def reward(
     cases: Iterable[Case] = (),
     respond: Callable[[Any], str] | None = None,
     takes_messages: bool = False,
+    ask: Ask | None = None,
 ) -> Callable[[RewardFunction], RewardFunction]:
     """Register a function as the reward of task `name`; `params` maps parameters to a line of help.
 
     `respond` makes the response that commits to a reference, so that data can be checked against the task. A task
-    that `takes_messages` judges whole interactions, the others texts. Raises ValueError where another module has
-    registered the name.
+    that `takes_messages` judges whole interactions, the others texts. A task that needs models gives `ask`: it makes
+    the calls, or judges by itself, and the function gets the request and one reply a call. Both are pure, and run in
+    workers. Raises ValueError where another module has registered the name.
     """
 
     def register(function: RewardFunction) -> RewardFunction:
@@ -104,6 +118,7 @@ def reward(
             cases=tuple(cases),
             respond=respond,
             takes_messages=takes_messages,
+            ask=ask,
         )
         return function
 

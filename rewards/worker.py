@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rewards.calls import CALLS, Call, Reply
 from rewards.registry import TASKS, load_tasks
 from rewards.types import RewardRequest, RewardResult
 from rewards.verifiers.expressions import load_expressions
@@ -47,26 +48,37 @@ def ready() -> bool:
     return True
 
 
-def judge(payload: bytes) -> dict[str, Any] | BrokenLimit:
-    """The result of a pickled request, as plain data: nothing of a plug-in goes to the parent, no exception either."""
+Outcome = dict[str, Any] | list[dict[str, Any]] | BrokenLimit
+
+
+def judge(payload: bytes) -> Outcome:
+    """The result of a pickled request and the replies to its calls, or the calls that it needs; as plain data.
+
+    Nothing of a plug-in goes to the parent, no exception either.
+    """
     start = time.perf_counter()
     try:
-        result = _judge(RewardRequest.model_validate(pickle.loads(payload)))
+        request, replies = pickle.loads(payload)
+        answer = _judge(RewardRequest.model_validate(request), replies)
     except MemoryError:
         return BrokenLimit("error", "the worker's memory limit")
     except RecursionError:
         return BrokenLimit("error", "the interpreter's recursion limit")
     # A task is code from anywhere: whatever it raises, exits included, is the failure of that one request.
     except BaseException as error:
-        result = RewardResult(score=None, status="error", reason=_describe(error))
+        answer = RewardResult(score=None, status="error", reason=_describe(error))
+    if isinstance(answer, list):
+        return [call.model_dump() for call in answer]
     ms = round((time.perf_counter() - start) * 1e3, 3)
-    return result.model_dump() | {"ms": ms, "reason": _text(result.reason), "extracted": _text(result.extracted)}
+    return answer.model_dump() | {"ms": ms, "reason": _text(answer.reason), "extracted": _text(answer.extracted)}
 
 
-def _judge(request: RewardRequest) -> RewardResult:
-    answer: Any = TASKS[request.task].function(request)
+def _judge(request: RewardRequest, replies: list[Reply] | None) -> RewardResult | list[Call]:
+    answer: Any = TASKS[request.task].judge(request, replies)
     if inspect.isawaitable(answer):
         answer = asyncio.run(_awaited(answer))
+    if isinstance(answer, list):
+        return CALLS.validate_python([call.model_dump() for call in answer])
     if isinstance(answer, RewardResult):
         return RewardResult.model_validate(answer.model_dump())
     if not isinstance(answer, numbers.Real):
