@@ -17,8 +17,9 @@ SCRIPTS = {
     **{"ta": "Tamil", "te": "Telugu", "kn": "Kannada", "ml": "Malayalam", "gu": "Gujarati", "pa": "Gurmukhi"},
 }
 MIN_SCRIPT_SHARE = 0.8  # of the letters: names and terms of other scripts are the rest
-MIN_LETTERS = 60  # below that, lingua only has to hold the language for possible
-MIN_CONFIDENCE = 0.05  # what possible means
+MIN_LETTERS = 60  # from which on the likeliest candidate is the language
+# Below that, the language only has to be possible: to what confidence, from how many letters on.
+MIN_CONFIDENCES = (20, 0.1), (0, 0.02)
 PIECE_CHARS = 2_000
 
 _NOT_PROSE = re.compile(r"```[^`]*```|https?://\S+")
@@ -158,9 +159,11 @@ def _sounds_like(text: str, code: str) -> bool:
         if code == "ne":
             return True
     confidences = _confidences(text.lower(), script)
-    if _num_letters(text) < MIN_LETTERS:
-        return confidences[code] >= MIN_CONFIDENCE
-    return max(confidences, key=lambda candidate: confidences[candidate]) == code
+    best, num_letters = max(confidences.values()), _num_letters(text)
+    if num_letters >= MIN_LETTERS:
+        return confidences[code] == best
+    needed = next(confidence for letters, confidence in MIN_CONFIDENCES if num_letters >= letters)
+    return best < needed or confidences[code] >= needed
 
 
 def _confidences(text: str, script: str) -> dict[str, float]:

@@ -161,28 +161,62 @@ def test_nothing_follows_nothing(name):
 
 
 # Where the published checkers err on these tables; docs/rows says how.
-DISAGREE = {
-    "count:conjunctions", "count:numbers", "count:pronouns", "count:words_japanese", "ratio:sentence_type",
-    "ratio:sentence_balance", "sentence:alliteration_increment", "sentence:increment", "words:last_first",
-    "words:paragraph_last_first", "words:no_consecutive", "words:palindrome", "words:alphabet", "words:vowel",
-    "words:words_position", "words:keywords_specific_position", "format:line_indent", "format:list", "format:thesis",
-    "format:sub-bullets", "format:title_case", "format:output_template", "format:quote_unquote", "format:emoji",
-    "format:no_bullets_bullets", "format:newline", "format:quotes", "format:parentheses", "format:options",
-    "custom:date_format_list", "custom:european_capitals_sort", "custom:reverse_newline", "custom:word_reverse",
-    "custom:character_reverse", "custom:csv_city", "custom:csv_special_character", "custom:csv_quotes",
-    "custom:mcq_count_length", "count:keywords_multiple", "repeat:repeat_change", "format:no_whitespace",
-    "ratio:stop_words", "ratio:sentence_words", "sentence:keyword",
-}  # fmt: skip
+DIFFERENT = {
+    "count:conjunctions",
+    "count:person_names",
+    "count:numbers",
+    "count:words_japanese",
+    "count:pronouns",
+    "count:keywords_multiple",
+    "ratio:sentence_type",
+    "ratio:sentence_balance",
+    "ratio:overlap",
+    "ratio:sentence_words",
+    "words:alphabet",
+    "words:vowel",
+    "words:palindrome",
+    "words:last_first",
+    "words:paragraph_last_first",
+    "words:no_consecutive",
+    "sentence:alliteration_increment",
+    "sentence:keyword",
+    "sentence:increment",
+    "format:quotes",
+    "format:newline",
+    "format:line_indent",
+    "format:quote_unquote",
+    "format:list",
+    "format:thesis",
+    "format:sub-bullets",
+    "format:no_bullets_bullets",
+    "format:output_template",
+    "format:no_whitespace",
+    "repeat:repeat_change",
+    "repeat:repeat_span",
+    "custom:mcq_count_length",
+    "custom:reverse_newline",
+    "custom:word_reverse",
+    "custom:character_reverse",
+    "custom:european_capitals_sort",
+    "custom:csv_city",
+    "custom:date_format_list",
+}
 
 
-@pytest.mark.parametrize(("name", "arguments", "right", "wrong"), FOLLOWED)
-def test_the_published_checkers_agree(name, arguments, right, wrong):
+@pytest.mark.parametrize("name", sorted(IFBENCH))
+def test_the_published_checkers_agree(name):
     registry = pytest.importorskip("if_verifiable.ifbench.instructions_registry")
-    published = registry.INSTRUCTION_DICT[name](name)
-    published.build_description(**arguments)
-    verdicts = {text: bool(published.check_following(text)) for text in [*right, *wrong]}
-    if name not in DISAGREE:
-        assert verdicts == {text: text in right for text in [*right, *wrong]}
+    differ = set()
+    for known, arguments, right, wrong in FOLLOWED:
+        if known != name:
+            continue
+        published = registry.INSTRUCTION_DICT[name](name)
+        published.build_description(**arguments)
+        try:
+            differ |= {text for text in [*right, *wrong] if bool(published.check_following(text)) != (text in right)}
+        except LookupError:
+            pytest.skip("needs data that NLTK downloads")
+    assert bool(differ) == (name in DIFFERENT)
 
 
 HOSTILE = ["(", "([{", "()", '"', "'", "\"'", "* ", "* a\n", "- a\n", "#", "<i>", "<i>a", "<i>a</i>", "Question", "Question 1\n",

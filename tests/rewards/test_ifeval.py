@@ -236,7 +236,7 @@ def test_languages(code):
 @pytest.mark.parametrize(
     ("text", "code", "score"),
     [
-        ("Oui, merci.", "fr", 1), ("Danke schön!", "de", 1), ("Sí.", "es", 1), ("Yes.", "ru", 0), ("Да.", "ru", 1),
+        ("Oui, merci.", "fr", 1), ("The sea is blue.", "fr", 0), ("The sea, and the shore of it.", "fr", 0), ("Danke schön!", "de", 1), ("Sí.", "es", 1), ("Yes.", "ru", 0), ("Да.", "ru", 1),
         (LANGUAGES["fr"] + "\n\n" + LANGUAGES["en"], "fr", 0), ("Oui. " + LANGUAGES["en"], "fr", 0),
         ("Voici le code :\n```python\nfor sea in seas: print(sea)\n```\nIl affiche chaque mer de la liste.", "fr", 1),
         ("Voir https://example.com/the/sea/is/rising pour en savoir plus sur la montée des eaux.", "fr", 1),
@@ -296,6 +296,9 @@ ASKED = [
 ]  # fmt: skip
 
 
+STRICTER = {("keywords:existence", PROSE[2]), ("detectable_format:json_format", PROSE[3])}  # docs/rows says why
+
+
 @pytest.mark.parametrize(("name", "arguments"), ASKED)
 def test_the_published_checkers_agree(name, arguments):
     registry = pytest.importorskip("if_verifiable.ifeval.instructions_registry")
@@ -304,9 +307,13 @@ def test_the_published_checkers_agree(name, arguments):
     published = registry.INSTRUCTION_DICT[name](name)
     published.build_description(**arguments)
     (constraint,) = read_constraints([{"id": name, **arguments}], IFEVAL)
-    verdicts = [constraint.holds(prepare(text)) for text in PROSE]
-    assert verdicts == [bool(published.check_following(text)) for text in PROSE]
-    assert True in verdicts
+    try:
+        theirs = {text for text in PROSE if published.check_following(text)}
+    except LookupError:
+        pytest.skip("needs data that NLTK downloads")
+    ours = {text for text in PROSE if constraint.holds(prepare(text))}
+    assert ours
+    assert {(name, text) for text in ours ^ theirs} <= STRICTER
 
 
 HOSTILE = ["*", "* ", "**a", "[", "[a", "<<", "<<a>", "P.S.", "p. s. ", "Section 1 ", "Section 1\n", "***\n", "******\n", '"', '{"a":',
