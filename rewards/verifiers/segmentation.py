@@ -145,11 +145,12 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
 
     A part without a word belongs to the sentence after it.
     """
-    spans, start = [], 0
+    spans, start, checked = [], 0, 0
     for end in _sentence_ends(text):
-        if has_word(text[start:end]):
+        if has_word(text[checked:end]):
             spans.append((start, end))
             start = end
+        checked = end
     return spans
 
 
