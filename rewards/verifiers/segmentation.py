@@ -102,7 +102,7 @@ def _word_pattern() -> Any:
 
 def words(text: str) -> list[str]:
     """Words as they stand: `don't` is one, `well-known` two, each Chinese or Japanese character one."""
-    return _word_pattern().findall(text)
+    return [word for word in _word_pattern().findall(text) if has_word(word)]  # `regex` knows letters Python does not
 
 
 def count_words(text: str) -> int:
