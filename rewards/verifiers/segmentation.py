@@ -102,7 +102,7 @@ def _word_pattern() -> Any:
 
 def words(text: str) -> list[str]:
     """Words as they stand: `don't` is one, `well-known` two, each Chinese or Japanese character one."""
-    return _word_pattern().findall(text)
+    return [word for word in _word_pattern().findall(text) if has_word(word)]  # `regex` knows letters Python does not
 
 
 def count_words(text: str) -> int:
@@ -145,11 +145,12 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
 
     A part without a word belongs to the sentence after it.
     """
-    spans, start = [], 0
+    spans, start, checked = [], 0, 0
     for end in _sentence_ends(text):
-        if has_word(text[start:end]):
+        if has_word(text[checked:end]):
             spans.append((start, end))
             start = end
+        checked = end
     return spans
 
 
