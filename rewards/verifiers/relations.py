@@ -23,7 +23,8 @@ _SIGN = re.compile(r"(\\(?:leqslant|leq|le|lt|geqslant|geq|ge|gt)(?![a-z])|<=|>=
 _ORDERS = {"=": "=", "<": "<", "\\lt": "<", "<=": "<=", "\\le": "<=", "\\leq": "<=", "\\leqslant": "<="}
 _MIRRORED = {">": "<", "\\gt": "<", ">=": "<=", "\\ge": "<=", "\\geq": "<=", "\\geqslant": "<="}
 _NAME = re.compile(
-    r"(?P<name>\\?[A-Za-z]+(?:_(?:\w|\{\w+\}))?'{0,3}) ?(?:\( ?(?P<arguments>[A-Za-z](?: ?, ?[A-Za-z])*) ?\))?"
+    r"(?P<name>\\?[A-Za-z]+(?:_(?:\w|\{\w+\}))?'{0,3}(?:\^ ?\{? ?-1 ?\}?)?) ?"
+    r"(?:\( ?(?P<arguments>[A-Za-z](?: ?, ?[A-Za-z])*) ?\))?"
 )
 _MISREAD = re.compile(r"'|\d \d|\\approx|\\sim|≈|\\pm|\\[lcd]?dots|\.\.\.")
 
