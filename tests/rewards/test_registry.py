@@ -39,7 +39,9 @@ def test_every_task_that_ships_is_described_and_has_an_example_and_hostile_cases
 
 
 def test_an_unknown_task_is_named_with_the_nearest():
-    with pytest.raises(ValueError, match="unknown task 'mat'; did you mean 'math'\\? known are exact, math, math_int"):
+    with pytest.raises(
+        ValueError, match=r"unknown task 'mat'; did you mean 'math'\? known are .*exact, .*math, .*math_int"
+    ):
         find_task("mat", load_tasks())
 
 
