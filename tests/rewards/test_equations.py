@@ -155,5 +155,5 @@ def test_time_is_linear_in_the_length(unit):
         assert judge(unit * (length // len(unit)), "y=2x+1").score == 0
         return time.perf_counter() - start
 
-    short, long = min(seconds(4_000) for _ in range(2)), min(seconds(100_000) for _ in range(2))
-    assert long < 25 * 8 * short + 0.1
+    short, long = min(seconds(990) for _ in range(2)), min(seconds(100_000) for _ in range(2))
+    assert long < 101 * 8 * short + 0.1
