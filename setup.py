@@ -14,6 +14,7 @@ EVERYWHERE = [
     "accelerate>=1.15",
     "gguf>=0.19",
     "math-verify==0.9.0",
+    "pint>=0.25",
     "sympy==1.14.0",
     "reasoning-gym==0.1.25",
     "datasets>=5",

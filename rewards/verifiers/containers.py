@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from rewards.response import clean
+from rewards.verifiers.expressions import approximate
 from rewards.verifiers.intervals import Union, check_union, read_union, same_union
 from rewards.verifiers.math import UnreadableReference, Verdict, exceeded_bound, read_references, verify_math
 from rewards.verifiers.matrices import Matrix, check_matrix, read_matrix, same_matrix
@@ -12,6 +13,7 @@ from rewards.verifiers.shapes import Items, split_items, without_names
 
 KINDS = "set", "multiset", "tuple", "interval", "matrix"
 AUTO = "auto"
+ROUGHLY = 1e-4  # in proportion: beyond it two numbers are not equal, however they are rounded
 
 _SEVERAL_NAMES = re.compile(
     r"^(?:\\?[A-Za-z]\w*|\([A-Za-z](?:_?\d)?(?: ?, ?[A-Za-z](?:_?\d)?)+\)) ?(?:=(?!=)|\\in(?![a-z]))"
@@ -138,13 +140,23 @@ def _same_items(answer: Items, gold: Items, kind: str, evaluated: bool) -> bool:
     if kind == "multiset":
         return _pair_up(list(answer.parts), list(gold.parts), evaluated)
     parts = list(dict.fromkeys(answer.parts))
-    return all(_has_partner(part, gold.parts, evaluated) for part in parts) and all(
-        any(verify_math(part, wanted, evaluated=evaluated).equal for part in parts) for wanted in gold.parts
+    return all(any(_same_item(part, wanted, evaluated) for wanted in gold.parts) for part in parts) and all(
+        any(_same_item(part, wanted, evaluated) for part in parts) for wanted in gold.parts
     )
 
 
-def _has_partner(part: str, golds: tuple[str, ...], evaluated: bool) -> bool:
-    return any(verify_math(part, wanted, evaluated=evaluated).equal for wanted in golds)
+def _same_item(part: str, wanted: str, evaluated: bool) -> bool:
+    """Whether two items are equal; those that are plainly different numbers are told apart without Math-Verify."""
+    if part != wanted and all(map(_is_bare, (part, wanted))):
+        one, other = approximate(part), approximate(wanted)
+        if one is not None and other is not None and abs(one - other) > ROUGHLY * max(abs(one), abs(other)):
+            return False
+    return verify_math(part, wanted, evaluated=evaluated).equal
+
+
+def _is_bare(text: str) -> bool:
+    """Whether a text is within the bounds and neither a chain nor a percentage, whose values differ from its number."""
+    return "=" not in text and "%" not in text and exceeded_bound(text) is None
 
 
 def _pair_up(parts: list[str], golds: list[str], evaluated: bool) -> bool:
@@ -152,7 +164,7 @@ def _pair_up(parts: list[str], golds: list[str], evaluated: bool) -> bool:
     if len(parts) != len(golds):
         return False
     for part in parts:
-        partner = next((wanted for wanted in golds if verify_math(part, wanted, evaluated=evaluated).equal), None)
+        partner = next((wanted for wanted in golds if _same_item(part, wanted, evaluated)), None)
         if partner is None:
             return False
         golds.remove(partner)

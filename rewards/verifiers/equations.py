@@ -21,6 +21,7 @@ from rewards.verifiers.relations import (
     same_up_to_constant,
 )
 
+MAX_CHARS = 1_000  # SymPy recurses once for each factor or term
 CONSTANTS = "reference", "optional"
 ORDINATE = "y"  # may name the value of a function of one variable
 
@@ -75,6 +76,8 @@ def verify_equation(answer: str, gold: Gold, *, constant: str = "reference", eva
     With `constant` optional, functions that differ by a constant are equal; by reference, a constant of integration is
     asked for exactly where the reference has one, under any name that it does not use otherwise.
     """
+    if len(answer) > MAX_CHARS:
+        return Verdict(False, f"more than {MAX_CHARS} characters")
     if (bound := exceeded_bound(answer)) is not None:
         return Verdict(False, bound)
     text = plain(clean(answer))

@@ -57,6 +57,16 @@ def _of_other_size(gold: Any, target: Any) -> bool:
     return abs(one - other) > SAME_SIZE * abs(one)
 
 
+@functools.lru_cache(maxsize=1024)
+def approximate(text: str) -> complex | None:
+    """About what a constant expression is worth; None for anything else. Remembered: items of sets meet many others."""
+    value = next((item for item in read_expression(text) if getattr(item, "is_number", False)), None)
+    try:
+        return None if value is None else complex(value.evalf(15))
+    except (ArithmeticError, ValueError, TypeError):  # a pole, or an infinite value
+        return None
+
+
 def same_rounded(number: Number, reference: str) -> tuple[bool, str]:
     """Whether a decimal is the reference rounded; only an irrational one may be, to six places or more."""
     gold = next((gold for gold in read_reference(reference) if getattr(gold, "is_number", False)), None)

@@ -72,7 +72,8 @@ def _read_lists(text: str) -> Matrix | None:
     rows = split_items(text)
     parts = rows.parts if rows and (rows.opening, rows.closing) == ("[", "]") else (inside,)
     read = tuple(_read_row(part) for part in parts)
-    return tuple(row for row in read if row) if all(read) else None
+    nested = any("[" in cell for row in read for cell in row)
+    return read if all(read) and not nested else None
 
 
 def _read_row(text: str) -> tuple[str, ...]:
@@ -96,4 +97,4 @@ def _times(factor: str, value: Fraction | None, cell: str) -> str:
     other = parse_rational(cell)
     if value is not None and other is not None:
         return str(value * other)
-    return f"-({cell})" if factor == "-" else f"{factor} \\cdot ({cell})"
+    return f"-({cell})" if factor == "-" else f"({factor})({cell})"

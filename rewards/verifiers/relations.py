@@ -23,7 +23,8 @@ _SIGN = re.compile(r"(\\(?:leqslant|leq|le|lt|geqslant|geq|ge|gt)(?![a-z])|<=|>=
 _ORDERS = {"=": "=", "<": "<", "\\lt": "<", "<=": "<=", "\\le": "<=", "\\leq": "<=", "\\leqslant": "<="}
 _MIRRORED = {">": "<", "\\gt": "<", ">=": "<=", "\\ge": "<=", "\\geq": "<=", "\\geqslant": "<="}
 _NAME = re.compile(
-    r"(?P<name>\\?[A-Za-z]+(?:_(?:\w|\{\w+\}))?'{0,3}) ?(?:\( ?(?P<arguments>[A-Za-z](?: ?, ?[A-Za-z])*) ?\))?"
+    r"(?P<name>\\?[A-Za-z]+(?:_(?:\w|\{\w+\}))?'{0,3}(?:\^ ?\{? ?-1 ?\}?)?) ?"
+    r"(?:\( ?(?P<arguments>[A-Za-z](?: ?, ?[A-Za-z])*) ?\))?"
 )
 _MISREAD = re.compile(r"'|\d \d|\\approx|\\sim|≈|\\pm|\\[lcd]?dots|\.\.\.")
 
@@ -182,8 +183,12 @@ def _evaluate(expression: Expression, where: list[Point]) -> Iterator[Any]:
             symbol: sympy.Rational(point[symbol.name].numerator, point[symbol.name].denominator)
             for symbol in expression.free_symbols
         }
-        value = expression.subs(numbers).evalf(DIGITS)
-        real, imaginary = value.as_real_imag() if value.is_number else (sympy.nan, sympy.nan)
+        try:
+            value = expression.subs(numbers).evalf(DIGITS)
+            real, imaginary = value.as_real_imag() if value.is_number else (sympy.nan, sympy.nan)
+        except (ArithmeticError, ValueError, TypeError, NotImplementedError):  # a pole, or what SymPy cannot evaluate
+            yield None
+            continue
         if not (real.is_Float or real.is_Rational) or not (imaginary.is_Float or imaginary.is_Rational):
             yield None
             continue

@@ -26,7 +26,8 @@ MATRIX = "\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}"
 RIGHT = [
     # sets
     ("\\{1,2\\}", "\\{2,1\\}"), ("1, 2", "\\{1,2\\}"), ("2 \\text{ and } 1", "1, 2"), ("x=1 or x=2", "\\{1,2\\}"),
-    ("\\left\\{\\frac12, 3\\right\\}", "\\{0.5, 3\\}"), ("\\pm 1", "\\{-1, 1\\}"), ("1 \\pm \\sqrt{2}", "1-\\sqrt2, 1+\\sqrt2"),
+    ("\\left\\{\\frac12, 3\\right\\}", "\\{0.5, 3\\}"), ("\\pm 1", "\\{-1, 1\\}"),
+    ("1 \\pm \\sqrt{2}", "1-\\sqrt2, 1+\\sqrt2"),
     ("S = \\{1\\}", "\\{1\\}"), ("1", "\\{1\\}"), ("\\{\\}", "\\emptyset"), ("\\{(1,2),(3,4)\\}", "\\{(3,4),(1,2)\\}"),
     ("(1,2)", "\\{(1,2)\\}"), ("\\{1, 0.5\\}", "\\{1, 1/2, 0.5\\}"), ("\\{x+1\\}", "\\{1+x\\}"), ("7", 7),
     # tuples
@@ -37,12 +38,14 @@ RIGHT = [
     ("x > 3", "(3,\\infty)"), ("3 < x", "(3,+\\infty)"), ("x≤3", "(-\\infty,3]"), ("\\mathbb{R}", "(-\\infty,\\infty)"),
     ("(1,2)\\cup(3,4)", "(3,4)\\cup(1,2)"), ("x<1 \\text{ or } x>2", "(-\\infty,1)\\cup(2,\\infty)"),
     ("x \\neq 0", "(-\\infty,0)\\cup(0,\\infty)"), ("\\mathbb{R}\\setminus\\{0\\}", "(-\\infty,0)\\cup(0,\\infty)"),
-    ("\\mathbb{R}\\setminus\\{1,0\\}", "x<0 or 0<x<1 or x>1"), ("(0,1)\\cup\\{1\\}", "(0,1]"), ("[1,2]\\cup[2,3]", "[1,3]"),
+    ("\\mathbb{R}\\setminus\\{1,0\\}", "x<0 or 0<x<1 or x>1"), ("(0,1)\\cup\\{1\\}", "(0,1]"),
+    ("[1,2]\\cup[2,3]", "[1,3]"),
     ("[\\sqrt{2},\\pi)", "[2^{1/2}, \\pi)"), ("[0.5, 1]", "[1/2, 1]"),
     # matrices
     (MATRIX, MATRIX), ("A = " + MATRIX, MATRIX), (MATRIX.replace("pm", "bm"), MATRIX), ("[[1,2],[3,4]]", MATRIX),
     (MATRIX, "[[1,2],[3,4]]"), (MATRIX, [[1, 2], ["3", 4.0]]), ("\\begin{pmatrix}1&3\\\\2&4\\end{pmatrix}^T", MATRIX),
-    ("\\frac12\\begin{pmatrix}2&4\\\\6&8\\end{pmatrix}", MATRIX), ("-" + MATRIX, [[-1, -2], [-3, -4]]), ("[[1]]", [[1]]),
+    ("\\frac12\\begin{pmatrix}2&4\\\\6&8\\end{pmatrix}", MATRIX), ("-" + MATRIX, [[-1, -2], [-3, -4]]),
+    ("[[1]]", [[1]]),
     ("\\left[\\begin{array}{cc}1&2\\\\ 3&4\\\\\\end{array}\\right]", MATRIX),
     ("\\begin{pmatrix}\\frac12\\\\[2pt] x+1\\end{pmatrix}", "\\begin{pmatrix}0.5\\\\1+x\\end{pmatrix}"),
     ("2\\begin{pmatrix}x\\\\1\\end{pmatrix}", "\\begin{pmatrix}2x\\\\2\\end{pmatrix}"),
@@ -51,20 +54,30 @@ RIGHT = [
 ]  # fmt: skip
 
 WRONG = [
-    ("\\{1,2,3\\}", "\\{1,2\\}"), ("\\{1\\}", "\\{1,2\\}"), ("\\{1,1\\}", "\\{1,2\\}"), ("(1,2)", "\\{1,2\\}"), ("[1,2]", "1,2"),
+    ("\\{1,2,3\\}", "\\{1,2\\}"), ("\\{1\\}", "\\{1,2\\}"), ("\\{1,1\\}", "\\{1,2\\}"), ("(1,2)", "\\{1,2\\}"),
+    ("[1,2]", "1,2"),
     ("\\{1 or 2", "\\{1,2\\}"), ("\\{0.5, 1/2\\}", "\\{0.5, 2\\}"), ("0", "\\emptyset"), ("\\emptyset", "\\{0\\}"),
-    ("1+1, 1", "\\{1,2\\}"), ("\\{1,2\\}, 3", "\\{1,2,3\\}"), ("\\{R\\}", "\\{r\\}"), ("", "\\emptyset"), ("\\pm 1", "\\{1\\}"),
-    ("(2,1)", "(1,2)"), ("\\{1,2\\}", "(1,2)"), ("1,2", "(1,2)"), ("[1,2]", "(1,2)"), ("(1,2,3)", "(1,2)"), ("(1)", "(1,2)"),
+    ("1+1, 1", "\\{1,2\\}"), ("\\{1,2\\}, 3", "\\{1,2,3\\}"), ("\\{R\\}", "\\{r\\}"), ("", "\\emptyset"),
+    ("\\pm 1", "\\{1\\}"),
+    ("(2,1)", "(1,2)"), ("\\{1,2\\}", "(1,2)"), ("1,2", "(1,2)"), ("[1,2]", "(1,2)"), ("(1,2,3)", "(1,2)"),
+    ("(1)", "(1,2)"),
     ("1<x<2", "(1,2)"), ("(1,2]", "(1,2)"), ("(1,2),(1,2)", "(1,2)"), ("(1,3/2)", "(1,2)"), ("(y,x)=(2,1)", "(1,2)"),
-    ("[1,2]", "[1,2)"), ("(1,2)", "[1,2)"), ("[2,1)", "[1,2)"), ("1.5", "[1,2)"), ("\\{1\\}", "[1,2)"), ("[1,2)\\cup[3,4]", "[1,2)"),
+    ("[1,2]", "[1,2)"), ("(1,2)", "[1,2)"), ("[2,1)", "[1,2)"), ("1.5", "[1,2)"), ("\\{1\\}", "[1,2)"),
+    ("[1,2)\\cup[3,4]", "[1,2)"),
     ("[0,1)\\cup(1,2]", "[0,2]"), ("x>3", "[3,\\infty)"), ("x<3", "(3,\\infty)"), ("[3,\\infty]", "[3,\\infty)"),
-    ("3 > x > 4", "(3,4)\\cup(5,6)"), ("1<x>2", "(1,\\infty)"), ("2x<6", "(-\\infty,3)"), ("x<y<3", "x<3"), ("\\mathbb{R}", "[0,\\infty)"),
-    ("\\mathbb{Q}", "\\mathbb{R}"), ("x \\ne 0", "\\mathbb{R}"), ("[\\sqrt2, 4)", "[\\sqrt3, 4)"), ("(1,2)\\cap(1,3)", "(1,2)\\cup(5,6)"),
-    ("\\begin{pmatrix}1&3\\\\2&4\\end{pmatrix}", MATRIX), (MATRIX + "^T", MATRIX), (MATRIX + "^2", MATRIX), ("2" + MATRIX, MATRIX),
-    ("\\begin{vmatrix}1&2\\\\3&4\\end{vmatrix}", MATRIX), ("-2", MATRIX), ("(1,2,3,4)", MATRIX), ("[[1,2,3,4]]", MATRIX),
+    ("3 > x > 4", "(3,4)\\cup(5,6)"), ("1<x>2", "(1,\\infty)"), ("2x<6", "(-\\infty,3)"), ("x<y<3", "x<3"),
+    ("\\mathbb{R}", "[0,\\infty)"),
+    ("\\mathbb{Q}", "\\mathbb{R}"), ("x \\ne 0", "\\mathbb{R}"), ("[\\sqrt2, 4)", "[\\sqrt3, 4)"),
+    ("(1,2)\\cap(1,3)", "(1,2)\\cup(5,6)"),
+    ("\\begin{pmatrix}1&3\\\\2&4\\end{pmatrix}", MATRIX), (MATRIX + "^T", MATRIX), (MATRIX + "^2", MATRIX),
+    ("2" + MATRIX, MATRIX),
+    ("\\begin{vmatrix}1&2\\\\3&4\\end{vmatrix}", MATRIX), ("-2", MATRIX), ("(1,2,3,4)", MATRIX),
+    ("[[1,2,3,4]]", MATRIX),
     ("[[1],[2],[3],[4]]", MATRIX), ("[[1,2],[3]]", MATRIX), ("[[1,2],[3,5]]", MATRIX), ("[1,2,3,4]", MATRIX),
-    (MATRIX + MATRIX, MATRIX), ("\\begin{pmatrix}1&2\\\\3&\\end{pmatrix}", MATRIX), ("(1,2)", "\\begin{pmatrix}1\\\\2\\end{pmatrix}"),
-    ("\\begin{pmatrix}1&2\\end{pmatrix}", "\\begin{pmatrix}1\\\\2\\end{pmatrix}"), ("\\begin{pmatrix}0+1&2\\\\3&4\\end{pmatrix}", MATRIX),
+    (MATRIX + MATRIX, MATRIX), ("\\begin{pmatrix}1&2\\\\3&\\end{pmatrix}", MATRIX),
+    ("(1,2)", "\\begin{pmatrix}1\\\\2\\end{pmatrix}"),
+    ("\\begin{pmatrix}1&2\\end{pmatrix}", "\\begin{pmatrix}1\\\\2\\end{pmatrix}"),
+    ("\\begin{pmatrix}0+1&2\\\\3&4\\end{pmatrix}", MATRIX),
 ]  # fmt: skip
 
 
@@ -92,13 +105,21 @@ def test_an_interval_may_be_named():
     assert judge("1\\le x\\le 2", "[1,2]", "tuple").score == 0
 
 
+def test_large_sets_of_irrational_numbers_in_any_order():
+    numbers = [f"\\sqrt{{{number}}}+1" for number in range(3, 53)]
+    assert judge(", ".join(numbers), ", ".join(numbers[::-1])).score == 1
+    assert judge(", ".join(numbers), ", ".join(numbers[::-1]), "multiset").score == 1
+    assert judge(", ".join([*numbers[1:], "\\sqrt{2}+1"]), ", ".join(numbers)).score == 0
+
+
 def test_unevaluated_items_are_accepted_where_allowed():
     assert judge("(1+1, 1)", "(2, 1)", evaluated=False).score == 1
 
 
 @pytest.mark.parametrize(
     ("reference", "kind"),
-    [(None, "auto"), ("", "auto"), ("\\frac{", "auto"), ("(1,2)", "matrix"), ("(1,2)", "set_"), ([], "auto"), ([[]], "auto"),
+    [(None, "auto"), ("", "auto"), ("\\frac{", "auto"), ("(1,2)", "matrix"), ("(1,2)", "set_"), ([], "auto"),
+    ([[]], "auto"),
      ([[1, 2], [3]], "auto"), ("[2,1)", "interval"), ("\\{x : x>1\\}", "interval"), (True, "auto"), ({}, "auto"),
      ("9^{9^{9^9}}, 1", "auto"), ("(1,???)", "auto"), ([None], "auto")],
 )  # fmt: skip
@@ -113,8 +134,10 @@ def test_references_that_cannot_be_read(reference, kind):
 
 @pytest.mark.parametrize(
     ("text", "kind"),
-    [("(1,2)", "tuple"), ("[1,2]", "interval"), ("[1,2,3]", "tuple"), ("[1,2)", "interval"), ("1,2", "set"), ("x<3", "interval"),
-     ("\\left(1,2\\right)", "tuple"), ("(1,\\infty)", "interval"), (MATRIX, "matrix"), ("[[1]]", "matrix"), ("\\emptyset", "set")],
+    [("(1,2)", "tuple"), ("[1,2]", "interval"), ("[1,2,3]", "tuple"), ("[1,2)", "interval"), ("1,2", "set"),
+    ("x<3", "interval"),
+     ("\\left(1,2\\right)", "tuple"), ("(1,\\infty)", "interval"), (MATRIX, "matrix"), ("[[1]]", "matrix"),
+     ("\\emptyset", "set")],
 )  # fmt: skip
 def test_kinds(text, kind):
     assert kind_of(text) == kind
@@ -166,7 +189,8 @@ def test_matrices_are_read():
 @settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(
     text=st.lists(
-        st.sampled_from([*"0123xR,;()[]{}<>= &", "\\{", "\\}", "\\cup", "\\infty", "\\setminus", "\\mathbb{R}", "\\begin{pmatrix}",
+        st.sampled_from([*"0123xR,;()[]{}<>= &", "\\{", "\\}", "\\cup", "\\infty", "\\setminus", "\\mathbb{R}",
+        "\\begin{pmatrix}",
                          "\\end{pmatrix}", "\\\\", "\\le", "\\in", "\\pm", "^T", " or "]), max_size=14).map("".join),
     kind=st.sampled_from(KINDS),
 )  # fmt: skip
@@ -187,4 +211,5 @@ def test_time_is_linear_in_the_length(unit, kind):
         return time.perf_counter() - start
 
     seconds(1000)
-    assert max(seconds(4_000), seconds(100_000)) < 2
+    short, long = min(seconds(4_000) for _ in range(2)), min(seconds(100_000) for _ in range(2))
+    assert long < 25 * 8 * short + 0.1

@@ -21,29 +21,42 @@ RIGHT = [
     ("y=2x+1", "y=2x+1"), ("y-2x=1", "y=2x+1"), ("-3y=-6x-3", "y=2x+1"), ("2x+1", "y=2x+1"), ("2x+1=y", "y=2x+1"),
     ("y = 2x+1 = 1+2x", "y=2x+1"), ("x^2+y^2=1", "1-x^2=y^2"), ("\\frac{x^2}{4}+\\frac{y^2}{9}=1", "9x^2+4y^2=36"),
     ("(x-1)^2+y^2=4", "x^2-2x+y^2-3=0"), ("y=0.5x", "y=\\frac{x}{2}"), ("x+y+z=0", "z=-x-y"), ("x=3", "x=3"),
-    ("y\\ge 2x", "2x\\le y"), ("-2y<-4x", "y>2x"), ("E=mc^2", "E=mc^2"), ("y=e^{-x^2}", "y=e^{-x^2}"), ("y=xe^x", "y = e^x x"),
-    ("f(x)=x^2", "f(x)=x^2"), ("x^2", "f(x)=x^2"), ("y=x^2", "f(x)=x^2"), ("f(t)=t^2", "f(x)=x^2"), ("f=x^2", "f(x)=x^2"),
-    ("f(x,y)=x-y", "f(x,y)=x-y"), ("f(y,x)=y-x", "f(x,y)=x-y"), ("f(a,b)=a-b", "f(x,y)=x-y"), ("f(x) = x\\cdot x = x^2", "f(x)=x^2"),
+    ("y\\ge 2x", "2x\\le y"), ("-2y<-4x", "y>2x"), ("E=mc^2", "E=mc^2"), ("y=e^{-x^2}", "y=e^{-x^2}"),
+    ("y=xe^x", "y = e^x x"),
+    ("f(x)=x^2", "f(x)=x^2"), ("x^2", "f(x)=x^2"), ("y=x^2", "f(x)=x^2"), ("f(t)=t^2", "f(x)=x^2"),
+    ("f=x^2", "f(x)=x^2"),
+    ("f(x,y)=x-y", "f(x,y)=x-y"), ("f(y,x)=y-x", "f(x,y)=x-y"), ("f(a,b)=a-b", "f(x,y)=x-y"),
+    ("f(x) = x\\cdot x = x^2", "f(x)=x^2"),
     ("f(x)=x^2", "x^2"), ("x^2-1=(x-1)(x+1)", "x^2-1"), ("2\\sin x\\cos x", "\\sin 2x"), ("1-\\sin^2 x", "\\cos^2 x"),
-    ("\\sqrt{x^2}", "|x|"), ("\\frac{x^2-1}{x-1}", "\\frac{(x+1)(x-1)}{x-1}"), ("a_n = 2^n", "a_n = 2^n"), ("2^n", "a_{n} = 2^{n}"),
+    ("\\sqrt{x^2}", "|x|"), ("\\frac{x^2-1}{x-1}", "\\frac{(x+1)(x-1)}{x-1}"), ("a_n = 2^n", "a_n = 2^n"),
+    ("2^n", "a_{n} = 2^{n}"),
     ("f'(x) = 2x", "f'(x) = 2x"), ("f^{-1}(x)=x-1", "f^{-1}(x)=x-1"),
     ("x^2+C", "x^2+C"), ("x^2+c", "x^2+C"), ("x^2+C_1", "x^2+C"), ("x^2+2C+1", "x^2+C"), ("\\ln|x|+C", "\\ln|x|+C"),
-    ("F(x)=x^2+C", "F(x)=x^2+C"), ("y = x^2 + C", "y=x^2+C"), ("-\\cos^2 x + C", "\\sin^2 x + C"), ("y=Ce^{x}", "y=Ce^x"),
+    ("F(x)=x^2+C", "F(x)=x^2+C"), ("y = x^2 + C", "y=x^2+C"), ("-\\cos^2 x + C", "\\sin^2 x + C"),
+    ("y=Ce^{x}", "y=Ce^x"),
     ("x^2", ["x^3", "x^2"]),
 ]  # fmt: skip
 
 WRONG = [
-    ("0=0", "y=2x+1"), ("y=y", "y=2x+1"), ("x=2y+1", "y=2x+1"), ("y=2x-1", "y=2x+1"), ("y^2=(2x+1)^2", "y=2x+1"), ("y=", "y=2x+1"),
-    ("xy=2x^2+x", "y=2x+1"), ("\\frac{y}{x}=1", "y=x"), ("Y=2X+1", "y=2x+1"), ("y=2x+1+0.0000001", "y=2x+1"), ("y", "y=2x+1"),
-    ("y=2x+1, y=3x", "y=2x+1"), ("y<2x+1", "y=2x+1"), ("y>2x", "y<2x"), ("y\\le 2x", "y<2x"), ("0<1", "y<2x"), ("y=2x", "y<2x"),
+    ("0=0", "y=2x+1"), ("y=y", "y=2x+1"), ("x=2y+1", "y=2x+1"), ("y=2x-1", "y=2x+1"), ("y^2=(2x+1)^2", "y=2x+1"),
+    ("y=", "y=2x+1"),
+    ("xy=2x^2+x", "y=2x+1"), ("\\frac{y}{x}=1", "y=x"), ("Y=2X+1", "y=2x+1"), ("y=2x+1+0.0000001", "y=2x+1"),
+    ("y", "y=2x+1"),
+    ("y=2x+1, y=3x", "y=2x+1"), ("y<2x+1", "y=2x+1"), ("y>2x", "y<2x"), ("y\\le 2x", "y<2x"), ("0<1", "y<2x"),
+    ("y=2x", "y<2x"),
     ("1<y<2x", "y<2x"), ("y \\ne 2x", "y=2x"), ("y\\approx 2x", "y=2x"), ("y=\\pm 2x", "y=2x"), ("2y=2x+1", "y=2x+1"),
-    ("g(x)=x^2", "f(x)=x^2"), ("f(x)=f(x)", "f(x)=x^2"), ("t^2", "f(x)=x^2"), ("f(x)=t^2", "f(x)=x^2"), ("f(x)=", "f(x)=x^2"),
+    ("g(x)=x^2", "f(x)=x^2"), ("f(x)=f(x)", "f(x)=x^2"), ("t^2", "f(x)=x^2"), ("f(x)=t^2", "f(x)=x^2"),
+    ("f(x)=", "f(x)=x^2"),
     ("f(a)=ax", "f(x)=x^2"), ("f(y,x)=x-y", "f(x,y)=x-y"), ("f(x,y)=y-x", "f(x,y)=x-y"), ("f(x)=x-y", "f(x,y)=x-y"),
-    ("f(x)=x^2=x^3", "f(x)=x^2"), ("x^3=x^2", "x^2"), ("x", "|x|"), ("X^2", "x^2"), ("x^2+10^{-12}", "x^2"), ("1", "x^0+0x+1"),
+    ("f(x)=x^2=x^3", "f(x)=x^2"), ("x^3=x^2", "x^2"), ("x", "|x|"), ("X^2", "x^2"), ("x^2+10^{-12}", "x^2"),
+    ("1", "x^0+0x+1"),
     ("\\ln x", "\\ln|x|"), ("\\log_{2} x", "\\ln x"), ("x'", "x"), ("f''(x) = 2x", "f'(x) = 2x"),
-    ("x^2", "x^2+C"), ("x^2+1", "x^2+C"), ("x^2+C+D", "x^2+C"), ("x^2+x", "x^2+C"), ("Cx^2", "x^2+C"), ("C", "x^2+C"), ("x^3+C", "x^2+C"),
-    ("x^2+C-C", "x^2+C"), ("x^2+xC", "x^2+C"), ("x^2+C", "x^2"), ("y=e^x+C", "y=Ce^x"), ("\\int 2x dx", "x^2+C"), ("2x+C", "x^2+C"),
-    ("\\sum_{k=1}^n k", "\\frac{n(n+1)}{2}"), ("10^{-30}x", "10^{-31}x"), ("correct", "y=2x+1"),
+    ("x^2", "x^2+C"), ("x^2+1", "x^2+C"), ("x^2+C+D", "x^2+C"), ("x^2+x", "x^2+C"), ("Cx^2", "x^2+C"),
+    ("C", "x^2+C"), ("x^3+C", "x^2+C"),
+    ("x^2+C-C", "x^2+C"), ("x^2+xC", "x^2+C"), ("x^2+C", "x^2"), ("y=e^x+C", "y=Ce^x"), ("\\int 2x dx", "x^2+C"),
+    ("2x+C", "x^2+C"),
+    ("\\sum_{k=1}^n k", "\\frac{n(n+1)}{2}"), ("10^{-30}x", "10^{-31}x"),
+    ("y=(x^{999})!", "y=x"), ("y=\\frac{1}{0}", "y=x"), ("\\frac{x}{0}", "x^2"), ("correct", "y=2x+1"),
 ]  # fmt: skip
 
 
@@ -136,7 +149,11 @@ def test_judging_raises_nothing(answer, reference):
 
 
 @pytest.mark.parametrize("unit", ["x+", "(", "=", "f(x)=", "x=", "\\frac{x}{", "^", "x^2", "|x", "9", "x'", "\\sin "])
-def test_hostile_answers_are_refused_at_once(unit):
-    start = time.perf_counter()
-    assert judge(unit * (100_000 // len(unit)), "y=2x+1").score == 0
-    assert time.perf_counter() - start < 2
+def test_time_is_linear_in_the_length(unit):
+    def seconds(length):
+        start = time.perf_counter()
+        assert judge(unit * (length // len(unit)), "y=2x+1").score == 0
+        return time.perf_counter() - start
+
+    short, long = min(seconds(990) for _ in range(2)), min(seconds(100_000) for _ in range(2))
+    assert long < 101 * 8 * short + 0.1

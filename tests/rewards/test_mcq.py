@@ -18,14 +18,16 @@ def judge(task, response, reference, **params):
     return load_tasks()[task].function(RewardRequest(task=task, response=response, reference=reference, params=params))
 
 
-@pytest.mark.parametrize("text", ["B", "b", "(B)", "[B]", "B.", "B)", "$B$", "\\text{B}", "\\mathbf{(B)}", "option B", "B. ",
+@pytest.mark.parametrize("text", ["B", "b", "(B)", "[B]", "B.",
+    "B)", "$B$", "\\text{B}", "\\mathbf{(B)}", "option B", "B. ",
     "B. Paris", "B) Paris", "(B) Paris", "B: paris.", "B - Paris",
     "Paris", "PARIS.", "\uff22", "Ⓑ"])  # fmt: skip
 def test_one_choice(text):
     assert read_choice(clean(text), read_options(CITIES)) == "B"
 
 
-@pytest.mark.parametrize("text", ["", "E", "BB", "A B", "A, B", "B or C", "B and C", "B/C", "not B", "B?", "B. Lyon", "B Lyon",
+@pytest.mark.parametrize("text", ["", "E", "BB", "A B", "A, B", "B or C", "B and C",
+    "B/C", "not B", "B?", "B. Lyon", "B Lyon",
     "B cat", "Paris, Lyon", "Par", "\u0412", "B. Paris, or C", "-B", "B=Paris", "1"])  # fmt: skip
 def test_no_choice(text):
     assert read_choice(text, read_options(CITIES)) is None
@@ -83,7 +85,8 @@ def test_the_last_commitment_counts(response, text):
     assert committed_text(response) == text
 
 
-@pytest.mark.parametrize(("text", "labels"), [("A, C", "AC"), ("C,A", "AC"), ("AC", "AC"), ("A and C", "AC"), ("(a), (c)", "AC"),
+@pytest.mark.parametrize(("text", "labels"), [("A, C", "AC"), ("C,A", "AC"),
+    ("AC", "AC"), ("A and C", "AC"), ("(a), (c)", "AC"),
     ("A; C", "AC"), ("A & C", "AC"), ("A C", "AC"), ("\\{A, C\\}", "AC"), ("options A and C", "AC"), ("A", "A"),
     ("A. C.", "AC"), ("A, B, and C", "ABC"), ("none", ""), ("\\emptyset", "")])  # fmt: skip
 def test_selections(text, labels):
