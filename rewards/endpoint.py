@@ -16,9 +16,9 @@ Post = Callable[[Call], Awaitable[Reply]]  # raises TimeoutError or OSError, or 
 class EndpointConfig(BaseModel):
     """A server by its `url`, or with `serve` one that Sharpen starts for the run.
 
-    A call gets `timeout_s` an attempt, is tried again `max_retries` times with growing, random pauses, and `max_concurrent`
-    are under way at once. After `break_after` failed calls in a row the server is left alone for `break_for_s`: calls
-    fail at once. The key is read from the environment variable `api_key_env`.
+    A call gets `timeout_s` an attempt, is tried again `max_retries` times with growing, random pauses, and
+    `max_concurrent` are under way at once. After `break_after` failed calls in a row the server is left alone for
+    `break_for_s`: calls fail at once. The key is read from the environment variable `api_key_env`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,7 +48,9 @@ class Breaker:
         if self.num_failures < self.break_after:
             return
         if self._clock() < self._open_until:
-            raise ModelFailure("error", f"{name} failed {self.num_failures} times in a row and is left alone for a while")
+            raise ModelFailure(
+                "error", f"{name} failed {self.num_failures} times in a row and is left alone for a while"
+            )
         self._open_until = self._clock() + self.break_for_s
 
     def succeed(self) -> None:

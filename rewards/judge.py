@@ -10,10 +10,10 @@ from rewards.endpoint import Endpoint, EndpointConfig
 
 
 class JudgeConfig(EndpointConfig):
-    """Any OpenAI-compatible server. `extra` goes into the body of each call, such as a switch for a model's thinking."""
+    """Any OpenAI-compatible server. `extra` goes into the body of each call: a switch for a model's thinking, say."""
 
     max_tokens: int = Field(512, ge=1)
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = Field(default_factory=dict)
 
 
 def open_judge(config: JudgeConfig) -> Endpoint:
@@ -31,12 +31,12 @@ def open_judge(config: JudgeConfig) -> Endpoint:
         assert isinstance(call, JudgeCall), "the scorer sends each call to its own endpoint"
         verdict = {"name": "verdict", "schema": call.response_schema, "strict": True}
         try:
-            answer = await client.chat.completions.create(
+            answer: Any = await client.chat.completions.create(  # type: ignore[call-overload]
                 model=config.model,
-                messages=call.messages,  # type: ignore[arg-type]
+                messages=call.messages,
                 temperature=0,
                 max_tokens=config.max_tokens,
-                response_format={"type": "json_schema", "json_schema": verdict},  # type: ignore[arg-type,misc]
+                response_format={"type": "json_schema", "json_schema": verdict},
                 extra_body=config.extra or None,
             )
         except openai.APITimeoutError as error:

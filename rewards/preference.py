@@ -1,6 +1,7 @@
 """The preference reward model: a sequence classifier with one label behind vLLM's pooling runner."""
 
 import os
+from typing import Any
 
 from rewards.calls import Call, ModelFailure, PreferenceCall
 from rewards.endpoint import Endpoint, EndpointConfig
@@ -34,7 +35,7 @@ def open_preference(config: PreferenceConfig) -> Endpoint:
         assert isinstance(call, PreferenceCall), "the scorer sends each call to its own endpoint"
         body = {"model": config.model, "messages": call.messages, "use_activation": False}
         try:
-            response = await retrying(_classify, client, body)
+            response: Any = await retrying(_classify, client, body)
         except httpx.TimeoutException as error:
             reason = f"the preference model did not answer within {config.timeout_s:g} s"
             raise ModelFailure("timeout", reason) from error
