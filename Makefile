@@ -35,7 +35,6 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup
-	$(BIN)/pip install --quiet --no-deps -r requirements/benchmark.txt
 	$(BIN)/python benchmarks/step.py --json
 
 clean:

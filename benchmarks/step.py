@@ -2,7 +2,7 @@
 
 One run measures all arms in turn, several times. SmolLM2-135M-Instruct, 8 prompts x 8 samples of up to 32 tokens;
 every group has signal, so nothing is skipped. bfloat16 on both sides, or float32 on a machine that emulates it.
-Needs `requirements/benchmark.txt`; see `make bench`.
+See `make bench`.
 """
 
 import argparse

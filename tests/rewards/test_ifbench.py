@@ -2,6 +2,7 @@
 
 # ruff: noqa: E501 (tables)
 
+import importlib
 import string
 
 import pytest
@@ -127,7 +128,7 @@ def test_not_followed(name, arguments, text):
 def test_56_of_58_are_there():
     assert len(IFBENCH) == 56
     assert {name for name, *_ in FOLLOWED} == set(IFBENCH)
-    registry = pytest.importorskip("if_verifiable.ifbench.instructions_registry")
+    registry = importlib.import_module("if_verifiable.ifbench.instructions_registry")
     assert set(registry.INSTRUCTION_DICT) - set(IFBENCH) == SKIPPED
 
 
@@ -205,7 +206,7 @@ DIFFERENT = {
 
 @pytest.mark.parametrize("name", sorted(IFBENCH))
 def test_the_published_checkers_agree(name):
-    registry = pytest.importorskip("if_verifiable.ifbench.instructions_registry")
+    registry = importlib.import_module("if_verifiable.ifbench.instructions_registry")
     differ = set()
     for known, arguments, right, wrong in FOLLOWED:
         if known != name:

@@ -1,5 +1,6 @@
 """The task `qa_f1`: shares of words, after SQuAD's normalisation."""
 
+import importlib
 import string
 import time
 
@@ -67,7 +68,7 @@ PHRASE = st.lists(st.text(string.ascii_lowercase, min_size=1, max_size=3), min_s
 @given(answer=PHRASE, reference=PHRASE)
 @settings(max_examples=200, deadline=None, derandomize=True)
 def test_agrees_with_the_evaluation_of_squad(answer, reference):
-    squad = pytest.importorskip("transformers.data.metrics.squad_metrics")
+    squad = importlib.import_module("transformers.data.metrics.squad_metrics")
     ours, theirs = words(answer), squad.normalize_answer(answer).split()
     if {"yes", "no"} & {answer, reference} or ours != theirs or not words(reference):
         return
