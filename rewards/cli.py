@@ -108,7 +108,7 @@ def _config(options: argparse.Namespace) -> ScorerConfig:
 
 
 def _judge(options: argparse.Namespace) -> JudgeConfig | None:
-    if not options.judge:
+    if not options.judge and not options.judge_model:
         return None
     if not options.judge_model:
         raise ValueError("--judge-model is missing: give the name under which the server knows the judge")
@@ -116,12 +116,14 @@ def _judge(options: argparse.Namespace) -> JudgeConfig | None:
 
 
 def _preference(options: argparse.Namespace) -> PreferenceConfig | None:
-    if not options.preference:
+    if not options.preference and not options.preference_model:
         return None
     return PreferenceConfig(url=_url("--preference", options.preference), model=options.preference_model)
 
 
-def _url(option: str, url: str) -> str:
+def _url(option: str, url: str | None) -> str:
+    if not url:
+        raise ValueError(f"{option} is missing: give the address of the server")
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"{option}: {url!r} does not start with http:// or https://")
     return url
