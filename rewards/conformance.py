@@ -1,22 +1,26 @@
 """Whether tasks judge as they promise, and whether data can be judged by them."""
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rewards.registry import Task, find_task, load_tasks
+from rewards.registry import Case, Task, find_task, load_tasks
 from rewards.scorer import Scorer, ScorerConfig
 from rewards.types import RewardRequest, RewardResult
 
 BATCH = 256  # rows that are judged at once
+BINDING = "honest", "forged"  # how cases begin that a live model must judge like the recorded one
 
 
 async def check(config: ScorerConfig, data: Path | None, tell: Callable[[str], None]) -> int:
     """Judge all conformance cases, and each row of `data` against its own reference; the number of failures.
 
-    Raises ValueError for a data file that cannot be read.
+    The replies of models are those recorded with the cases. Where `config` has a model, the cases that ask it are
+    judged live too: honest and forged ones must agree with the record, of others it is told whether they do. Raises
+    ValueError for a data file that cannot be read.
     """
     num_failures = 0
     async with Scorer(config) as scorer:
@@ -26,6 +30,7 @@ async def check(config: ScorerConfig, data: Path | None, tell: Callable[[str], N
             for failure in failures:
                 tell(f"FAILED {name}, {failure}")
             tell(f"{name}: {len(task.cases) - len(failures)} of {len(task.cases)} cases pass")
+            num_failures += await _check_live(task, scorer, tell)
         if data is not None:
             num_failures += await _check_data(data, scorer, config, tell)
     return num_failures
@@ -33,12 +38,38 @@ async def check(config: ScorerConfig, data: Path | None, tell: Callable[[str], N
 
 async def _check_cases(task: Task, scorer: Scorer) -> list[str]:
     requests = [task.request(case) for case in task.cases]
-    results = await scorer.score(requests)
+    if task.ask is None:
+        results = await scorer.score(requests)
+    else:
+        replays = (scorer.replay(request, case.replies) for request, case in zip(requests, task.cases, strict=True))
+        results = list(await asyncio.gather(*replays))
     return [
         f"case {case.name!r}: {_outcome(result)}, expected {case.score}"
         for case, result in zip(task.cases, results, strict=True)
         if result.score != case.score
     ]
+
+
+async def _check_live(task: Task, scorer: Scorer, tell: Callable[[str], None]) -> int:
+    """Judge the cases that ask a model by the models that there are; the number of binding ones that disagree."""
+    models = {"judge": scorer.config.judge, "preference": scorer.config.preference}
+    cases = [case for case in task.cases if case.replies and models[_asked(case)] is not None]
+    results = await scorer.score([task.request(case) for case in cases])
+    num_agreed = num_failures = 0
+    for case, result in zip(cases, results, strict=True):
+        # A logit depends on the model: it is enough that there is one.
+        agrees = result.score == case.score or (_asked(case) == "preference" and result.score is not None)
+        fails = not agrees and case.name.startswith(BINDING)
+        num_agreed, num_failures = num_agreed + agrees, num_failures + fails
+        verdict = "agrees" if agrees else "FAILED" if fails else "differs"
+        tell(f"{task.name}, live case {case.name!r}: {verdict}: {_outcome(result)}, recorded {case.score:g}")
+    if cases:
+        tell(f"{task.name}: {num_agreed} of {len(cases)} live cases agree")
+    return num_failures
+
+
+def _asked(case: Case) -> str:
+    return "judge" if isinstance(case.replies[0], str) else "preference"
 
 
 async def _check_data(path: Path, scorer: Scorer, config: ScorerConfig, tell: Callable[[str], None]) -> int:

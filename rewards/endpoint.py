@@ -2,23 +2,29 @@
 
 import asyncio
 import hashlib
+import json
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rewards.calls import Call, ModelFailure, Reply
+from rewards.calls import Call, ModelFailure, Reply, Unavailable
 
-Post = Callable[[Call], Awaitable[Reply]]  # raises TimeoutError or OSError, or ModelFailure with what the server said
+Post = Callable[[Call], Awaitable[Reply]]  # raises Unavailable, or ModelFailure for what the server said
+Close = Callable[[], Awaitable[None]]
+
+log = logging.getLogger(__name__)
 
 
 class EndpointConfig(BaseModel):
     """A server by its `url`, or with `serve` one that Sharpen starts for the run.
 
-    A call gets `timeout_s` an attempt, is tried again `max_retries` times with growing, random pauses, and
-    `max_concurrent` are under way at once. After `break_after` failed calls in a row the server is left alone for
-    `break_for_s`: calls fail at once. The key is read from the environment variable `api_key_env`.
+    A call gets `timeout_s` an attempt, is tried again `max_retries` times after random pauses that grow from
+    `retry_pause_s`, and `max_concurrent` are under way at once. After `break_after` failed calls in a row the server is
+    left alone for `break_for_s`: calls fail at once. The key is read from the environment variable `api_key_env`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -29,10 +35,19 @@ class EndpointConfig(BaseModel):
     api_key_env: str = "SHARPEN_API_KEY"
     timeout_s: float = Field(60, gt=0)
     max_retries: int = Field(2, ge=0)
+    retry_pause_s: float = Field(0.5, ge=0)
     max_concurrent: int = Field(32, ge=1)
     break_after: int = Field(16, ge=1)
     break_for_s: float = Field(30, gt=0)
     cache_size: int = Field(100_000, ge=0)
+
+    @model_validator(mode="after")
+    def _names_a_server(self) -> Self:
+        if self.url and not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"url: {self.url!r} does not start with http:// or https://")
+        if not self.url and not self.serve:
+            raise ValueError("url is missing: give the server's address, or serve: true")
+        return self
 
 
 class Breaker:
@@ -44,7 +59,7 @@ class Breaker:
         self._open_until = 0.0
 
     def check(self, name: str) -> None:
-        """Raise ModelFailure while it is open; the first caller after that is the trial, and others wait for it."""
+        """Raise ModelFailure while it is open; the first caller after that is the trial, and others fail meanwhile."""
         if self.num_failures < self.break_after:
             return
         if self._clock() < self._open_until:
@@ -63,34 +78,45 @@ class Breaker:
 
 
 class Endpoint:
-    """Replies to calls. `post` makes one call, its own retries included."""
+    """Replies to calls. `post` makes one call, its own retries included; `close` ends its connections.
 
-    def __init__(self, name: str, post: Post, config: EndpointConfig) -> None:
+    A call waits for those before it, each of which is bounded; behind a dead server the breaker fails them at once.
+    """
+
+    def __init__(self, name: str, post: Post, config: EndpointConfig, close: Close | None = None) -> None:
         self.name, self.config = name, config
         self.num_calls = 0
-        self._post = post
-        self._limit_s = config.timeout_s * (config.max_retries + 2)
+        self._post, self._close = post, close
+        self._limit_s = (config.timeout_s + 10) * (config.max_retries + 1)  # beyond all attempts and their pauses
         self._slots = asyncio.Semaphore(config.max_concurrent)
         self._breaker = Breaker(config.break_after, config.break_for_s)
         self._cache: OrderedDict[str, asyncio.Task[Reply]] = OrderedDict()
 
     async def answer(self, call: Call) -> Reply:
         """The reply, once for equal calls, those under way included. Raises ModelFailure; failures are not kept."""
-        key = hashlib.sha256(call.model_dump_json().encode("utf-8", "surrogatepass")).hexdigest()
+        key = hashlib.sha256(json.dumps(call.model_dump(), sort_keys=True).encode()).hexdigest()
         task = self._cache.get(key)
         if task is None:
             task = self._cache[key] = asyncio.create_task(self._ask(call))
             task.add_done_callback(lambda done: self._forget(key, done))
         else:
             self._cache.move_to_end(key)
-        return await asyncio.shield(task)  # one caller that gives up must not take the reply from the others
+        try:
+            return await asyncio.shield(task)  # one caller that gives up must not take the reply from the others
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if task.cancelled() and caller is not None and not caller.cancelling():
+                raise ModelFailure("error", f"{self.name} was stopped before it answered") from None
+            raise
 
     async def stop(self) -> None:
-        """Cancel the calls under way."""
+        """Cancel the calls under way and close the connections."""
         tasks = list(self._cache.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._close is not None:
+            await self._close()
 
     def _forget(self, key: str, done: "asyncio.Task[Reply]") -> None:
         if done.cancelled() or done.exception() is not None:
@@ -108,14 +134,15 @@ class Endpoint:
             try:
                 async with asyncio.timeout(self._limit_s):
                     reply = await self._post(call)
-            except ModelFailure:
+            except Unavailable:
                 self._breaker.fail()
                 raise
             except TimeoutError as error:
                 self._breaker.fail()
                 raise ModelFailure("timeout", f"{self.name} did not answer within {self._limit_s:g} s") from error
-            except OSError as error:
-                self._breaker.fail()
-                raise ModelFailure("error", f"{self.name}: {error}") from error
+            except ModelFailure:  # it answered, if nothing of use
+                self._breaker.succeed()
+                raise
             self._breaker.succeed()
-            return reply
+        log.debug("%s replied", self.name, extra={"endpoint": self.name, "reply": reply})
+        return reply

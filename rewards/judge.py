@@ -1,50 +1,75 @@
 """The judge: a language model behind an OpenAI-compatible server, which sees the reference."""
 
-import os
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from rewards.calls import Call, JudgeCall, ModelFailure
 from rewards.endpoint import Endpoint, EndpointConfig
+from rewards.model_client import ModelClient
 
 
 class JudgeConfig(EndpointConfig):
-    """Any OpenAI-compatible server. `extra` goes into the body of each call: a switch for a model's thinking, say."""
+    """Any OpenAI-compatible server: `url` ends in `/v1`. `extra` goes into the body of each call: a switch for a
+    model's thinking, say.
+
+    With `canaries` the judge is tried at the start on items whose verdict is known. Where it accepts more than
+    `max_canary_failures` of those that it must refuse, a warning is logged, or with `strict_canaries` the start fails.
+    """
 
     max_tokens: int = Field(512, ge=1)
     extra: dict[str, Any] = Field(default_factory=dict)
+    canaries: bool = True
+    max_canary_failures: float = Field(0.34, ge=0, le=1)
+    strict_canaries: bool = False
+
+    @model_validator(mode="after")
+    def _names_a_model(self) -> Self:
+        if not self.model:
+            raise ValueError("model is missing: give the name under which the server knows the judge")
+        return self
+
+
+class _Message(BaseModel):
+    content: str
+
+
+class _Choice(BaseModel):
+    message: _Message
+
+
+class _Completion(BaseModel):
+    """What is read of an answer; there may be more in it."""
+
+    choices: list[_Choice] = Field(min_length=1)
 
 
 def open_judge(config: JudgeConfig) -> Endpoint:
     """The judge's endpoint: greedy, its verdict in the schema that the call names."""
-    import openai
-
-    client = openai.AsyncOpenAI(
-        base_url=config.url,
-        api_key=os.environ.get(config.api_key_env, "none"),
-        timeout=config.timeout_s,
+    client = ModelClient(
+        "the judge",
+        config.url,
+        api_key_env=config.api_key_env,
+        timeout_s=config.timeout_s,
         max_retries=config.max_retries,
+        retry_pause_s=config.retry_pause_s,
+        max_concurrent=config.max_concurrent,
     )
 
     async def post(call: Call) -> str:
         assert isinstance(call, JudgeCall), "the scorer sends each call to its own endpoint"
         verdict = {"name": "verdict", "schema": call.response_schema, "strict": True}
+        body = {
+            "model": config.model,
+            "messages": call.messages,
+            "temperature": 0,
+            "max_tokens": config.max_tokens,
+            "response_format": {"type": "json_schema", "json_schema": verdict},
+        }
+        answer = await client.post("/chat/completions", body | config.extra)
         try:
-            answer: Any = await client.chat.completions.create(  # type: ignore[call-overload]
-                model=config.model,
-                messages=call.messages,
-                temperature=0,
-                max_tokens=config.max_tokens,
-                response_format={"type": "json_schema", "json_schema": verdict},
-                extra_body=config.extra or None,
-            )
-        except openai.APITimeoutError as error:
-            raise ModelFailure("timeout", f"the judge did not answer within {config.timeout_s:g} s") from error
-        except openai.APIError as error:
-            raise ModelFailure("error", f"the judge: {type(error).__name__}: {error}"[:400]) from error
-        if not answer.choices or not answer.choices[0].message.content:
-            raise ModelFailure("error", "the judge answered without a text")
-        return answer.choices[0].message.content
+            return _Completion.model_validate(answer).choices[0].message.content
+        except ValidationError as error:
+            raise ModelFailure("error", f"the judge answered without a text: {answer!r:.200}") from error
 
-    return Endpoint("the judge", post, config)
+    return Endpoint("the judge", post, config, client.close)

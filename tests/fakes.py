@@ -1,10 +1,13 @@
 """Doubles for parts that live in other processes. Real parts are tested where they can run."""
 
 import asyncio
+import json
 import random
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -251,3 +254,114 @@ def open_fake_sampler(
 
     config = EngineConfig(max_context_tokens=64, stall_timeout_s=stall_timeout_s, start_timeout_s=start_timeout_s)
     return Sampler(list(engines), FakeChat(), config, start)  # type: ignore[arg-type]
+
+
+class FakeModelServer:
+    """A judge and a preference model over HTTP, on loopback, which behave as the script says.
+
+    Each request takes the next word of `script`, and `answer` after the last one; `held` keeps answers back until
+    `release`. Used by `with`; `requests` are the bodies received, `headers` those of each.
+    """
+
+    WORDS = ("answer", "hang", "late", "drip", "close", "garbage", "wrong schema", "empty choices", "flood")
+
+    def __init__(
+        self, script: Sequence[str] = (), *, content: str = '{"verdict": "correct"}', logit: Any = 0.5
+    ) -> None:
+        assert all(word in self.WORDS or word.isdigit() for word in script), "words of WORDS, or a status"
+        self.script, self.content, self.logit = list(script), content, logit
+        self.held = False
+        self.requests: list[dict[str, Any]] = []
+        self.paths: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        self.under_way = self.most_under_way = 0
+        self._lock = threading.Lock()
+        self._released = threading.Event()
+        self._ended = threading.Event()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._make_handler())
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=[0.02], daemon=True)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> "FakeModelServer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._released.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(10)
+
+    def release(self) -> None:
+        self._released.set()
+
+    def _make_handler(self) -> type[BaseHTTPRequestHandler]:
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                word = fake._begin(self.path, dict(self.headers), body)
+                try:
+                    with suppress(BrokenPipeError, ConnectionResetError):  # the client may have given up
+                        fake._behave(self, word)
+                finally:
+                    with fake._lock:
+                        fake.under_way -= 1
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        return Handler
+
+    def _begin(self, path: str, headers: dict[str, str], body: dict[str, Any]) -> str:
+        with self._lock:
+            self.paths.append(path)
+            self.headers.append(headers)
+            self.requests.append(body)
+            self.under_way += 1
+            self.most_under_way = max(self.most_under_way, self.under_way)
+            return self.script.pop(0) if self.script else "answer"
+
+    def _behave(self, handler: BaseHTTPRequestHandler, word: str) -> None:
+        if self.held:
+            self._released.wait(60)
+        if word == "hang":
+            self._ended.wait(60)
+        if word in ("hang", "close"):
+            handler.close_connection = True
+            return
+        if word == "late":
+            self._ended.wait(0.4)
+        status = int(word) if word.isdigit() else 200
+        text = self._text(handler.path, word)
+        handler.send_response(status)
+        handler.send_header("Content-Type", "application/json")
+        handler.send_header("Content-Length", str(len(text)))
+        handler.end_headers()
+        if word != "drip":
+            handler.wfile.write(text)
+            return
+        for byte in text:
+            handler.wfile.write(bytes([byte]))
+            if self._ended.wait(0.1):
+                return
+
+    def _text(self, path: str, word: str) -> bytes:
+        if word == "garbage":
+            return b"<html>Bad gateway</html>"
+        if word == "flood":
+            return b'{"choices": "' + b"x" * 2**21 + b'"}'
+        if word.isdigit():
+            return b'{"error": "scripted"}'
+        if path == "/classify":
+            probs = [0.5, 0.5] if word == "wrong schema" else [self.logit]
+            return json.dumps({"data": [{"index": 0, "probs": probs}]}).encode()
+        choices: list[dict[str, Any]] = [{"message": {"role": "assistant", "content": self.content}}]
+        if word == "wrong schema":
+            choices = [{"text": self.content}]
+        return json.dumps({"choices": [] if word == "empty choices" else choices}).encode()

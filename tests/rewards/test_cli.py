@@ -123,7 +123,7 @@ def test_list_as_json_and_as_a_table(program):
     assert {"math", "math_int", "exact"} < set(tasks)
     assert list(tasks).index("odd") > list(tasks).index("math_int"), "what plug-ins add comes last"
     assert set(tasks["math"]) == {"name", "description", "params", "example", "version"}
-    assert set(tasks["math"]["params"]) == {"extract", "evaluated"}
+    assert set(tasks["math"]["params"]) == {"extract", "evaluated", "judge"}
     assert tasks["math"]["example"]["reference"] == "3/4"
     assert tasks["odd"] | {"example": None} == {
         "name": "odd",
@@ -140,7 +140,7 @@ def test_list_as_json_and_as_a_table(program):
 def test_check_passes_on_what_ships_and_names_what_fails(program, tmp_path):
     done = run(program, "check")
     assert done.returncode == 0, done.stdout
-    assert b"math: 18 of 18 cases pass" in done.stdout
+    assert b"math: 27 of 27 cases pass" in done.stdout
 
     broken = tmp_path / "broken.py"
     broken.write_text(

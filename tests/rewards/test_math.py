@@ -194,7 +194,10 @@ def judge(response, reference="3/4", **params) -> RewardResult:
     return result
 
 
-@pytest.mark.parametrize("case", load_tasks()["math"].cases, ids=lambda case: case.name)
+RULED = [case for case in load_tasks()["math"].cases if not case.replies]
+
+
+@pytest.mark.parametrize("case", RULED, ids=lambda case: case.name)
 def test_conformance(case):
     assert judge(case.response, case.reference or "3/4", **case.params).score == case.score
 
