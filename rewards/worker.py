@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pydantic import BaseModel
+
 from rewards.calls import CALLS, Call, Reply
 from rewards.registry import TASKS, load_tasks
 from rewards.types import RewardRequest, RewardResult
@@ -78,7 +80,7 @@ def _judge(request: RewardRequest, replies: list[Reply] | None) -> RewardResult 
     if inspect.isawaitable(answer):
         answer = asyncio.run(_awaited(answer))
     if isinstance(answer, list):
-        return CALLS.validate_python([call.model_dump() for call in answer])
+        return CALLS.validate_python([call.model_dump() if isinstance(call, BaseModel) else call for call in answer])
     if isinstance(answer, RewardResult):
         return RewardResult.model_validate(answer.model_dump())
     if not isinstance(answer, numbers.Real):

@@ -259,8 +259,8 @@ def open_fake_sampler(
 class FakeModelServer:
     """A judge and a preference model over HTTP, on loopback, which behave as the script says.
 
-    Each request takes the next word of `script`, and `answer` after the last one; `held` keeps answers back until
-    `release`. Used by `with`; `requests` are the bodies received, `headers` those of each.
+    Each request takes the next word of `script`, and `answer` after the last one; after `hold` answers are kept back
+    until `release`. Used by `with`; `requests` are the bodies received, `headers` those of each.
     """
 
     WORDS = ("answer", "hang", "late", "drip", "close", "garbage", "wrong schema", "empty choices", "flood")
@@ -294,7 +294,12 @@ class FakeModelServer:
         self._server.server_close()
         self._thread.join(10)
 
+    def hold(self) -> None:
+        self._released.clear()
+        self.held = True
+
     def release(self) -> None:
+        self.held = False
         self._released.set()
 
     def _make_handler(self) -> type[BaseHTTPRequestHandler]:

@@ -28,7 +28,7 @@ _YES, _NO = '{"verdict": "correct"}', '{"verdict": "incorrect"}'
 
 def ask(request: RewardRequest) -> list[Call] | RewardResult:
     """The judgement by rule, or the call that may lift it."""
-    result = math(request)
+    result = _by_rule(request)
     answer, wants_judge = result.extracted, flag(request.params, "judge")
     if not wants_judge or result.score != 0 or answer is None or exceeded_bound(answer) is not None:
         return result
@@ -83,8 +83,10 @@ def ask(request: RewardRequest) -> list[Call] | RewardResult:
 )  # fmt: skip
 def math(request: RewardRequest, replies: Sequence[Reply] = ()) -> RewardResult:
     """1 where the final answer equals the reference, or one of a list of references, else 0; a reply lifts 0 to 1."""
-    if replies:
-        return _judged(request, replies[0])
+    return _judged(request, replies[0]) if replies else _by_rule(request)
+
+
+def _by_rule(request: RewardRequest) -> RewardResult:
     assert isinstance(request.response, str), "checked by the scorer"
     evaluated = request.params.get("evaluated", True)
     if not isinstance(evaluated, bool):
@@ -107,6 +109,7 @@ def _judged(request: RewardRequest, reply: Reply) -> RewardResult:
         verdict = read_verdict(reply, VERDICTS)
     except Unparseable as error:
         return unparseable(request, error)
+    assert isinstance(request.response, str), "checked by the scorer"
     answer = extract_answer(request.response, request.params.get("extract", "boxed"))
     reason = f"not equal by rule; the judge: {verdict}"
     return RewardResult(score=float(verdict == "correct"), extracted=answer, reason=reason, verifier="math+judge")

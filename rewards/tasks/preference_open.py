@@ -96,7 +96,7 @@ def _scale(request: RewardRequest) -> tuple[float, float]:
 
 def _messages(request: RewardRequest) -> list[Message]:
     """The conversation up to the response. Raises ValueError."""
-    messages = [
+    messages: list[Message] = [
         {"role": message.get("role"), "content": neutralise(message_text(message))}
         for message in as_messages(request.question)
     ]

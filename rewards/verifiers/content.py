@@ -48,7 +48,7 @@ def _is_number(text: str) -> bool:
 
 def _words(text: str) -> str:
     """Letters, digits and marks of a text, casefolded, with one blank between what else parts them."""
-    text = _APOSTROPHES.sub("", clean(text).casefold())
+    text = _APOSTROPHES.sub("", clean(text).casefold()).replace("ı", "i")  # Turkish has two
     return " ".join("".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in text).split())
 
 

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 
+from rewards.calls import JudgeCall, PreferenceCall
 from rewards.registry import Case, reward
 from rewards.types import RewardRequest, RewardResult
 
@@ -100,3 +101,37 @@ def breaks(request: RewardRequest) -> float:
 def compute_score(data_source, solution_str, ground_truth, extra_info=None):
     """A reward function as verl has them."""
     return {"score": float(solution_str == ground_truth), "length": len(solution_str), "source": data_source}
+
+
+def _ask(request: RewardRequest):
+    """As many calls as the response says, of the kind that the reference says; by itself for none."""
+    match request.response:
+        case "none":
+            return RewardResult(score=0.25, reason="no call")
+        case "empty":
+            return []
+        case "not calls":
+            return [1]
+        case "raises":
+            raise ValueError("cannot ask")
+        case "hang":
+            time.sleep(600)
+    messages = [{"role": "user", "content": f"{request.id}"}]
+    number, kind = int(str(request.response).split()[0]), request.reference or "judge"
+    if kind == "preference":
+        return [PreferenceCall(messages=messages)] * number
+    numbered = ([{"role": "user", "content": f"{request.id} {index}"}] for index in range(number))
+    return [JudgeCall(messages=each, response_schema={"type": "object"}) for each in numbered]
+
+
+@reward("asks", ask=_ask, cases=[Case(name="honest", response="1", score=1, replies=("1",))])
+def asks(request: RewardRequest, replies):
+    """The number of replies; fails in the way that the first reply names."""
+    match replies[:1]:
+        case ["ask again"]:
+            return _ask(request)
+        case ["hang"]:
+            time.sleep(600)
+        case ["raise"]:
+            raise ValueError("cannot read the reply")
+    return RewardResult(score=float(len(replies)), reason=str(list(replies)))
