@@ -25,6 +25,7 @@ class EndpointConfig(BaseModel):
     A call gets `timeout_s` an attempt, is tried again `max_retries` times after random pauses that grow from
     `retry_pause_s`, and `max_concurrent` are under way at once. After `break_after` failed calls in a row the server is
     left alone for `break_for_s`: calls fail at once. The key is read from the environment variable `api_key_env`.
+    `serve_options` are further arguments of the `vllm serve` that `serve` starts, on `num_gpus` where there are GPUs.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,6 +33,9 @@ class EndpointConfig(BaseModel):
     url: str = ""
     model: str = ""
     serve: bool = False
+    serve_options: list[str] = Field(default_factory=list)
+    num_gpus: int = Field(1, ge=1)
+    start_timeout_s: float = Field(900, gt=0)
     api_key_env: str = "SHARPEN_API_KEY"
     timeout_s: float = Field(60, gt=0)
     max_retries: int = Field(2, ge=0)
@@ -41,12 +45,25 @@ class EndpointConfig(BaseModel):
     break_for_s: float = Field(30, gt=0)
     cache_size: int = Field(100_000, ge=0)
 
+    @property
+    def api_path(self) -> str:
+        """What comes after a server's address in `url`."""
+        return ""
+
+    def vllm_arguments(self) -> list[str]:
+        """What `vllm serve` needs to know to serve such a model."""
+        return []
+
     @model_validator(mode="after")
     def _names_a_server(self) -> Self:
         if self.url and not self.url.startswith(("http://", "https://")):
             raise ValueError(f"url: {self.url!r} does not start with http:// or https://")
         if not self.url and not self.serve:
             raise ValueError("url is missing: give the server's address, or serve: true")
+        if self.serve and self.url:
+            raise ValueError("url and serve exclude each other: a server is given, or started")
+        if self.serve and not self.model:
+            raise ValueError("model is missing: a hub id, a folder or package:NAME that shall be served")
         return self
 
 

@@ -23,6 +23,10 @@ class JudgeConfig(EndpointConfig):
     max_canary_failures: float = Field(0.34, ge=0, le=1)
     strict_canaries: bool = False
 
+    @property
+    def api_path(self) -> str:
+        return "/v1"
+
     @model_validator(mode="after")
     def _names_a_model(self) -> Self:
         if not self.model:

@@ -5,7 +5,7 @@ import asyncio
 from pydantic import BaseModel, ConfigDict
 
 from rewards.calls import Call, ModelFailure, Reply
-from rewards.endpoint import Endpoint
+from rewards.endpoint import Endpoint, EndpointConfig
 from rewards.judge import JudgeConfig, open_judge
 from rewards.preference import PreferenceConfig, open_preference
 
@@ -20,6 +20,11 @@ class ModelsConfig(BaseModel):
     judge: JudgeConfig | None = None
     preference: PreferenceConfig | None = None
 
+    @property
+    def models(self) -> dict[str, EndpointConfig]:
+        """The models that there are, by the kind of their calls."""
+        return {name: model for name in ("judge", "preference") if (model := getattr(self, name)) is not None}
+
 
 class Models:
     """Answers calls from the first of them until `stop`. Used within one event loop.
@@ -28,8 +33,8 @@ class Models:
     """
 
     def __init__(self, config: ModelsConfig) -> None:
-        for name, each in (("judge", config.judge), ("preference", config.preference)):
-            if each is not None and not each.url:
+        for name, each in config.models.items():
+            if not each.url:
                 raise ValueError(f"rewards.{name}.serve: a scorer starts no server; set rewards.{name}.url")
         self.endpoints: dict[str, Endpoint] = {}
         if config.judge is not None:

@@ -12,6 +12,9 @@ from rewards.model_client import ModelClient
 class PreferenceConfig(EndpointConfig):
     """A server of `vllm serve MODEL --runner pooling --convert classify`; `url` without the path of an API."""
 
+    def vllm_arguments(self) -> list[str]:
+        return ["--runner", "pooling", "--convert", "classify"]
+
 
 class _Class(BaseModel):
     probs: Annotated[list[FiniteFloat], Field(min_length=1, max_length=1)]

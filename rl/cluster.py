@@ -5,21 +5,28 @@ import os
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rewards.endpoint import EndpointConfig
 from rewards.scorer import Scorer, ScorerConfig
 from rewards.types import RewardRequest, RewardResult
 from rl.learner import Bucket
+from rl.models import resolve_model
 from rollout.chat import Chat
 from rollout.engine import Completion, Engine, EngineConfig
+from rollout.model_server import LOOPBACK
 from rollout.sampler import EngineHandle, EngineLost, Sampler
+from rollout.served_model import ServedModel
 from rollout.types import SamplingParams
 
 # Threads that wait by spinning make processes on shared cores ten times slower.
 QUIET_THREADS = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0", "TOKENIZERS_PARALLELISM": "false"}
 NO_ANSWER_S = 60.0
+SCORER_START_S = 240.0  # for its workers and the judge's canaries
+SCORE_LIMIT_S = 900.0  # for a group: above the attempts of a judge that answers late
 
 
 class RayConfig(BaseModel):
@@ -170,15 +177,50 @@ class RayScorer:
 
 
 @asynccontextmanager
-async def open_scorer(config: ScorerConfig) -> AsyncIterator[RayScorer]:
-    """The scorer's actor with its workers."""
+async def open_scorer(config: ScorerConfig, folder: Path, *, on_cluster: bool = False) -> AsyncIterator[RayScorer]:
+    """The scorer's actor with its workers, after the models that it asks and that Sharpen is to serve.
+
+    Their logs go to `folder`. They listen on loopback, or where there is a cluster on their node's address.
+    """
     import ray
 
-    actor_class: Any = ray.remote(Scorer)
-    actor = actor_class.options(num_cpus=0, max_concurrency=1000).remote(config)
-    await answer_within(actor.start.remote(), 120, "start of the reward scorer")
+    async with AsyncExitStack() as stack:
+        served = {name: model for name, model in config.models.items() if model.serve}
+        opened = await enter_together(
+            stack, *(serve_model(name, model, folder, on_cluster) for name, model in served.items())
+        )
+        config = config.model_copy(update=dict(zip(served, opened, strict=True)))
+        actor_class: Any = ray.remote(Scorer)
+        actor = actor_class.options(num_cpus=0, max_concurrency=1000).remote(config)
+        await answer_within(actor.start.remote(), SCORER_START_S, "start of the reward scorer")
+        try:
+            yield RayScorer(actor, timeout_s=SCORE_LIMIT_S)
+        finally:
+            await answer_within(actor.stop.remote(), NO_ANSWER_S, "stop of the reward scorer")
+            ray.kill(actor)
+
+
+@asynccontextmanager
+async def serve_model(
+    name: str, config: EndpointConfig, folder: Path, on_cluster: bool
+) -> AsyncIterator[EndpointConfig]:
+    """A judge or preference model behind `vllm serve` in an actor that Ray places; its configuration with the URL."""
+    import ray
+
+    actor_class: Any = ray.remote(ServedModel)
+    actor = actor_class.options(num_cpus=0, num_gpus=config.num_gpus if has_gpu() else 0).remote(
+        resolve_model(config.model),
+        config.model,
+        [*config.vllm_arguments(), *config.serve_options],
+        log_file=(folder / f"{name}.log").resolve(),
+        start_timeout_s=config.start_timeout_s,
+        host=None if on_cluster else LOOPBACK,
+        api_key=os.environ.get(config.api_key_env),
+    )
     try:
-        yield RayScorer(actor, timeout_s=600)
+        limit_s = config.start_timeout_s + NO_ANSWER_S
+        url = await answer_within(actor.start.remote(), limit_s, f"start of the {name} model ({config.model})")
+        yield config.model_copy(update={"url": url + config.api_path, "serve": False})
     finally:
-        await answer_within(actor.stop.remote(), NO_ANSWER_S, "stop of the reward scorer")
+        await answer_within(actor.stop.remote(), NO_ANSWER_S, f"stop of the {name} model")
         ray.kill(actor)

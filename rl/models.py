@@ -130,8 +130,28 @@ def build_tiny_qwen3_untied(work: Path, out: Path) -> None:
     build_tiny_qwen3(work, out, tied=False)
 
 
+def build_smollm2_preference(work: Path, out: Path) -> None:
+    """SmolLM2 with one label: how much likelier "Yes" than "No" comes after a conversation.
+
+    It stands in, untrained, for a reward model of human preferences where none is at hand.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+    base = resolve_model("package:smollm2")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    head = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).get_output_embeddings().weight
+    yes, no = (tokenizer(word, add_special_tokens=False).input_ids[0] for word in ("Yes", "No"))
+    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1, dtype=torch.float32)
+    with torch.no_grad():
+        model.score.weight[0] = head[yes] - head[no]
+    model.to(torch.bfloat16).save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
 BUILDERS: dict[str, Callable[[Path, Path], None]] = {
     "smollm2": build_smollm2,
+    "smollm2-preference": build_smollm2_preference,
     "tiny-qwen3": build_tiny_qwen3,
     "tiny-qwen3-untied": build_tiny_qwen3_untied,
 }

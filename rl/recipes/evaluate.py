@@ -13,7 +13,7 @@ async def evaluate(config: EvaluateConfig, log: RunLog) -> StepMetrics:
     model = resolve_model(config.model)
     async with (
         ray_session(config.ray, config.engine.num_engines),
-        open_scorer(config.rewards) as scorer,
+        open_scorer(config.rewards, log.folder, on_cluster=config.ray.address is not None) as scorer,
         open_sampler(model, config.engine, stop_token_ids(model), config.seed) as sampler,
     ):
         evals = Evals(config.evals, sampler, scorer, log, seed=config.seed, num_steps=0)
