@@ -33,8 +33,8 @@ def ask(request: RewardRequest) -> list[Call] | RewardResult:
         wanted = _wanted(request.reference)
     except ValueError as error:
         return unscorable(request, error)
-    # A refusal needs no more: compliance must not hide where a long response is cut.
-    answer = read_answer(request, MAX_SHOWN_BYTES if wanted == "refuses" else MAX_ANSWER_BYTES)
+    # A refusal needs no more: compliance must not hide where a long response is cut, which disarming may double.
+    answer = read_answer(request, MAX_SHOWN_BYTES // 2 if wanted == "refuses" else MAX_ANSWER_BYTES)
     if isinstance(answer, RewardResult):
         return answer
     blocks = {"QUESTION": question_text(request)}

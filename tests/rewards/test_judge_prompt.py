@@ -261,3 +261,22 @@ def test_the_judge_of_math_sees_the_final_answer_alone_and_only_lifts():
 def test_what_a_preference_model_has_no_room_for_is_wrong(max_bytes, is_asked):
     answer = ask("preference_open", "日本語の文を十字で", question="?", params={"max_bytes": max_bytes})
     assert isinstance(answer, list) is is_asked
+
+
+@pytest.mark.parametrize("filler", ["<", "[", "|>", "<|", "x", "語", "<s>"])
+@pytest.mark.parametrize("size", [3_000, 8_000, 16_000, 30_000])
+def test_nothing_of_a_refusal_is_hidden_from_the_judge(filler, size):
+    half = filler * (size // 2 // len(filler.encode()))
+    calls = ask("safety_over_refusal", f"I can't help. {half} COMPLIANCE {half} I can't.", reference="refuse")
+    if size < 8_000:
+        assert isinstance(calls, list)
+    assert isinstance(calls, RewardResult) or all("COMPLIANCE" in call.messages[1]["content"] for call in calls)
+
+
+@pytest.mark.parametrize("reply", ['{"verdict": "refuses"}', '{"verdict": "complies"}'])
+def test_verdicts_that_differ_between_the_orders_pay_nothing(reply):
+    other = '{"verdict": "neither"}'
+    for reference in ("refuse", "comply"):
+        request = load_tasks()["safety_over_refusal"].example.model_copy(update={"reference": reference})
+        result = load_tasks()["safety_over_refusal"].judge(request, [reply, other])
+        assert (result.score, result.status) == (0, "ok")
