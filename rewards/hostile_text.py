@@ -5,7 +5,7 @@ import re
 # Controls, zero-width and direction marks, annotations and tag characters; joiners stay, which emoji and scripts need.
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\U000e0000-\U000e007f]"
+    "\U000e0000-\U000e0fff]"
 )
 # What chat templates of the common model families are made of.
 _BARS = re.compile(r"<(?=[|｜])|(?<=[|｜])>")

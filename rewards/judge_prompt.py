@@ -11,8 +11,8 @@ from rewards.types import RewardRequest
 from rewards.verifiers.json_text import Malformed, parse_json
 
 PROMPT_VERSION = "1"
-MAX_SHOWN_CHARS = 16_384  # of a response: its head and its tail
-HEAD_CHARS = 4_096
+MAX_SHOWN_BYTES = 16_384  # of a response, its head and its tail; bytes, since no tokenizer makes more tokens of a text
+HEAD_BYTES = 4_096
 MAX_CONTEXT_CHARS = 32_768  # of the question and of the reference
 
 _ANGLES = re.compile(r"<(?=<)|>(?=>)")
@@ -41,7 +41,7 @@ def judge_call(
     gone already. Each stands in a fence whose nonce is a hash of all contents, which no content can foresee.
     """
     shown = {name: _disarmed(text[:MAX_CONTEXT_CHARS]) for name, text in blocks.items()}
-    shown["RESPONSE"] = _disarmed(_cut(response))
+    shown["RESPONSE"] = _cut(_disarmed(response))
     described = "\n".join(f'- "{verdict}": {meaning}' for verdict, meaning in verdicts.items())
     contents = "\0".join([version, task, described, *shown, *shown.values()])
     nonce = hashlib.sha256(contents.encode("utf-8", "replace")).hexdigest()[:16]
@@ -73,11 +73,12 @@ def read_verdict(reply: Reply, verdicts: Mapping[str, str]) -> str:
 
 def _cut(text: str) -> str:
     """Head and tail of a long text, with a note of what is left out between them."""
-    if len(text) <= MAX_SHOWN_CHARS:
+    data = text.encode("utf-8", "replace")
+    if len(data) <= MAX_SHOWN_BYTES:
         return text
-    left_out = len(text) - MAX_SHOWN_CHARS
-    tail = text[-(MAX_SHOWN_CHARS - HEAD_CHARS) :]
-    return f"{text[:HEAD_CHARS]}\n(... {left_out} characters left out ...)\n{tail}"
+    head, tail = data[:HEAD_BYTES], data[HEAD_BYTES - MAX_SHOWN_BYTES :]
+    note = f"(... {len(data) - MAX_SHOWN_BYTES} bytes left out ...)"
+    return f"{head.decode(errors='ignore')}\n{note}\n{tail.decode(errors='ignore')}"
 
 
 def _disarmed(text: str) -> str:

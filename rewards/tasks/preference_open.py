@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from rewards.calls import Call, PreferenceCall, Reply
 from rewards.conversation import as_messages, message_text
 from rewards.hostile_text import neutralise
-from rewards.model_based import guard, read_answer, unscorable
+from rewards.model_based import MAX_ANSWER_BYTES, guard, read_answer, unscorable
 from rewards.params import number
 from rewards.registry import Case, reward
 from rewards.types import Message, RewardRequest, RewardResult
 
 ROLES = frozenset({"system", "user", "assistant"})
 MAX_LOGIT = 1e6
+MAX_BYTES = 16_384  # by default; what the model has no room for would get no score, and go unpunished
 _GOOD = "Try the small museum by the harbour: it is free on Sundays, and its café looks out on the boats."
 _HIGH, _MEAN, _LOW = 1_000.0, 0.0, -1_000.0  # pressed to exactly 1, 0.5 and 0
 
@@ -24,7 +25,7 @@ def ask(request: RewardRequest) -> list[Call] | RewardResult:
         messages = _messages(request)
     except ValueError as error:
         return unscorable(request, error)
-    answer = read_answer(request)
+    answer = read_answer(request, number(request.params, "max_bytes", MAX_BYTES, 1, MAX_ANSWER_BYTES))
     if isinstance(answer, RewardResult):
         return answer
     shown = {"role": "assistant", "content": neutralise(answer)}
@@ -38,6 +39,8 @@ def ask(request: RewardRequest) -> list[Call] | RewardResult:
         "mean": "0 (default): the logit that scores 0.5; take the model's mean over responses of your policy",
         "std": "1 (default): the logits that the score is stretched over, sigmoid((logit - mean) / std); take the "
         "standard deviation",
+        "max_bytes": f"{MAX_BYTES} (default): an answer of more scores 0; keep it below the tokens that the model has "
+        "room for",
     },
     example={"question": "What shall I do on a rainy Sunday in a small port?", "response": _GOOD, "reference": None},
     cases=[

@@ -178,6 +178,9 @@ def test_check_finds_rows_that_their_own_verifier_refuses(program, tmp_path):
         (["score", "--workers", "0"], b"--workers: 0"),
         (["score", "--timeout", "0"], b"--timeout: 0"),
         (["score", "--plugin", "no_such_module"], b"rewards.plugins: cannot import 'no_such_module'"),
+        (["check", "--judge", "http://127.0.0.1:1/v1"], b"--judge-model is missing"),
+        (["check", "--judge-model", "judge"], b"--judge is missing"),
+        (["score", "--preference", "127.0.0.1:1"], b"does not start with http:// or https://"),
         (["check", "--data", "no_such_file.jsonl"], b"cannot read no_such_file.jsonl"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 
 from rewards.calls import JudgeCall, PreferenceCall
 from rewards.hostile_text import neutralise
-from rewards.judge_prompt import MAX_SHOWN_CHARS, Unparseable, judge_call, read_verdict
+from rewards.judge_prompt import MAX_SHOWN_BYTES, Unparseable, judge_call, read_verdict
 from rewards.registry import load_tasks
 from rewards.types import RewardRequest, RewardResult
 from rewards.verifiers.content import no_content
@@ -87,8 +87,9 @@ def test_a_long_response_is_cut_in_the_middle_and_says_so():
     text = prompt("start " + "x" * 40_000 + " end")
     assert "start x" in text
     assert "x end" in text
-    assert "characters left out" in text
-    assert len(text) < MAX_SHOWN_CHARS + 1_000
+    assert "bytes left out" in text
+    assert len(prompt("語" * 40_000).encode()) < MAX_SHOWN_BYTES + 1_000
+    assert len(text) < MAX_SHOWN_BYTES + 1_000
 
 
 def test_a_lone_surrogate_can_be_encoded():
@@ -254,3 +255,28 @@ def test_the_judge_of_math_sees_the_final_answer_alone_and_only_lifts():
     assert isinstance(ask("math", "\\boxed{4/3}"), RewardResult), "off by default"
     lifted = judged("math", '{"verdict": "correct"}', response="\\boxed{4/3}", params={"judge": True})
     assert (lifted.score, lifted.extracted, lifted.verifier) == (1, "4/3", "math+judge")
+
+
+@pytest.mark.parametrize(("max_bytes", "is_asked"), [(27, True), (26, False)])
+def test_what_a_preference_model_has_no_room_for_is_wrong(max_bytes, is_asked):
+    answer = ask("preference_open", "日本語の文を十字で", question="?", params={"max_bytes": max_bytes})
+    assert isinstance(answer, list) is is_asked
+
+
+@pytest.mark.parametrize("filler", ["<", "[", "|>", "<|", "x", "語", "<s>"])
+@pytest.mark.parametrize("size", [3_000, 8_000, 16_000, 30_000])
+def test_nothing_of_a_refusal_is_hidden_from_the_judge(filler, size):
+    half = filler * (size // 2 // len(filler.encode()))
+    calls = ask("safety_over_refusal", f"I can't help. {half} COMPLIANCE {half} I can't.", reference="refuse")
+    if size < 8_000:
+        assert isinstance(calls, list)
+    assert isinstance(calls, RewardResult) or all("COMPLIANCE" in call.messages[1]["content"] for call in calls)
+
+
+@pytest.mark.parametrize("reply", ['{"verdict": "refuses"}', '{"verdict": "complies"}'])
+def test_verdicts_that_differ_between_the_orders_pay_nothing(reply):
+    other = '{"verdict": "neither"}'
+    for reference in ("refuse", "comply"):
+        request = load_tasks()["safety_over_refusal"].example.model_copy(update={"reference": reference})
+        result = load_tasks()["safety_over_refusal"].judge(request, [reply, other])
+        assert (result.score, result.status) == (0, "ok")

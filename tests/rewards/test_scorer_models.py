@@ -9,9 +9,10 @@ import pytest
 import pytest_asyncio
 
 from rewards.canaries import CANARIES, run_canaries
-from rewards.conformance import check
+from rewards.conformance import BINDING, check
 from rewards.judge import JudgeConfig
 from rewards.preference import PreferenceConfig
+from rewards.registry import load_tasks
 from rewards.scorer import Scorer, ScorerConfig
 from rewards.types import RewardRequest
 from tests.fakes import FakeModelServer
@@ -259,3 +260,13 @@ async def test_conformance_cases_are_judged_live_by_the_models_given(server, pre
     assert any(line.startswith("preference_open, live case 'honest': agrees: score 0.8") for line in lines)
     assert any(line.startswith("creative_checklist, live case 'honest': FAILED: status error") for line in lines)
     assert not [line for line in lines if line.startswith("FAILED")], "the recorded ones all hold"
+
+
+async def test_every_task_that_asks_has_honest_and_hostile_cases_with_and_without_replies():
+    asking = [task for task in load_tasks().values() if task.is_ours and task.ask is not None]
+    assert len(asking) >= 6
+    for task in asking:
+        assert len(task.cases) >= 12, task.name
+        assert any(case.replies for case in task.cases), task.name
+        assert any(not case.replies for case in task.cases), task.name
+        assert sum(case.name.startswith(BINDING) for case in task.cases if case.replies) >= 2, task.name
