@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rewards.types import RewardResult
+from tests.fakes import FakeModelServer
 
 PLUGIN = str(Path(__file__).parent / "plugins.py")
 PROGRAM = """
@@ -190,3 +191,18 @@ def test_mistakes_of_the_user_are_one_message(program, arguments, message):
     assert done.stderr.count(b"\n") == 1
     assert message in done.stderr
     assert done.stdout == b"" or arguments[0] == "check"
+
+
+def test_score_asks_the_judge_that_is_named(program):
+    line = b'{"task": "reference_judge", "question": "Capital?", "response": "It is Canberra", "reference": "Canberra"}'
+    with FakeModelServer() as server:
+        judge = ["--judge", f"{server.url}/v1", "--judge-model", "gullible"]
+        done = run(program, "score", "--workers", "1", *judge, stdin=line)
+    assert json.loads(done.stdout) | {"ms": 0} == {
+        "id": None, "score": 1, "status": "ok", "components": {}, "extracted": None, "reason": "the judge: correct",
+        "verifier": "reference_judge", "version": "1", "ms": 0,
+    }  # fmt: skip
+    assert b"gullible accepts 100% of the hostile canaries" in done.stderr
+    without = json.loads(run(program, "score", "--workers", "1", stdin=line).stdout)
+    assert (without["score"], without["status"]) == (None, "error")
+    assert "set rewards.judge.url" in without["reason"]
