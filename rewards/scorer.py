@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from rewards.calls import CALLS, Call, ModelFailure, Reply
-from rewards.canaries import check_canaries
+from rewards.canaries import check_canaries, run_canaries
 from rewards.crew import Crew
 from rewards.models import Models, ModelsConfig
 from rewards.registry import find_task, load_tasks
@@ -103,6 +103,10 @@ class Scorer:
         """One reply a call. Raises ModelFailure."""
         assert self._models is not None, "used inside `async with`"
         return await self._models.answer(calls)
+
+    async def canaries(self) -> dict[str, float]:
+        """How the judge takes its canaries now, as rates under their metric names."""
+        return await run_canaries(self)
 
     async def _score_one(self, request: RewardRequest) -> RewardResult:
         start = time.perf_counter()

@@ -175,6 +175,10 @@ class RayScorer:
     async def score(self, requests: list[RewardRequest]) -> list[RewardResult]:
         return await answer_within(self.actor.score.remote(requests), self.timeout_s, "the reward scorer")
 
+    async def canaries(self) -> dict[str, float]:
+        """How the judge takes its canaries now, as rates."""
+        return await answer_within(self.actor.canaries.remote(), self.timeout_s, "the reward scorer")
+
 
 @asynccontextmanager
 async def open_scorer(config: ScorerConfig, folder: Path, *, on_cluster: bool = False) -> AsyncIterator[RayScorer]:

@@ -36,8 +36,16 @@ class Suite:
 SUITES = {"arithmetic": Suite(arithmetic.held_out, arithmetic.SYSTEM, arithmetic.EXAMPLES, max_tokens=32)}
 
 
+async def judge_canaries(_: GroupSampler, scorer: Any, step: int) -> StepMetrics:
+    """The rates at which the judge takes canaries wrongly: it must not drift, nor be fooled more and more."""
+    return await scorer.canaries()
+
+
+HOOKS: dict[str, Callable[..., Any]] = {"judge_canaries": judge_canaries}
+
+
 class EvalConfig(BaseModel):
-    """A held-out suite: a built-in `suite`, or prompts from `source`; or a hook `module:function`.
+    """A held-out suite: a built-in `suite`, or prompts from `source`; or a hook, `judge_canaries` or `module:function`.
 
     Evaluated every `every_steps` steps (0: never in between), before the first and after the last one. `extracts`
     are the parsers; the first gives the plain metric names, the others have theirs in the name. `options` go to
@@ -72,7 +80,7 @@ class EvalConfig(BaseModel):
             except TypeError as error:
                 raise ValueError(f"options of suite {self.suite}: {error}") from error
         if self.hook is not None:
-            check_name(self.hook, {}, "eval hook")
+            check_name(self.hook, HOOKS, "eval hook")
         source = self.source
         if source is not None and source.path is None and source.dataset is None and not (self.limit or source.limit):
             raise ValueError(f"{source.label} never ends: give limit, the number of prompts in the suite")
@@ -161,7 +169,7 @@ class Evals:
         return metrics
 
     async def _run_hook(self, config: EvalConfig, step: int) -> StepMetrics:
-        answer: Any = find_function(str(config.hook), {}, "eval hook")(self.sampler, self.scorer, step)
+        answer: Any = find_function(str(config.hook), HOOKS, "eval hook")(self.sampler, self.scorer, step)
         return await answer if inspect.isawaitable(answer) else answer
 
     async def _run_suite(self, config: EvalConfig, step: int) -> StepMetrics:

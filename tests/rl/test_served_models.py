@@ -12,6 +12,7 @@ from rewards.preference import PreferenceConfig
 from rewards.scorer import ScorerConfig
 from rewards.types import RewardRequest
 from rl.cluster import RayConfig, open_scorer, ray_session
+from rl.evals import judge_canaries
 
 pytestmark = pytest.mark.slow
 
@@ -45,6 +46,11 @@ async def test_models_are_served_for_the_length_of_a_run(tmp_path):
         assert judged.status == "ok", judged.reason
         assert liked.status == "ok", liked.reason
         assert liked.components["logit"] != 0
+        rates = await judge_canaries(None, scorer, 3)
+        assert set(rates) == {
+            f"canary/{name}_rate" for name in ("false_accept", "false_reject", "hostile_accept", "unscored")
+        }
+        assert rates["canary/unscored_rate"] < 1
         (victim,) = [
             p for p in servers() if "--runner" in p.info["cmdline"] and "rollout.model_server" not in p.info["cmdline"]
         ]
