@@ -28,7 +28,11 @@ class _Part(BaseModel):
 
 
 class Component(_Part):
-    """Another task that judges the same response, with `params` of its own; `reference` null is the request's."""
+    """Another task that judges the same response, with `params` of its own.
+
+    Where `reference` is null a judge or a preference has the request's; a veto has none, since it is not the answer
+    that it judges.
+    """
 
     task: str
     reference: Any = None

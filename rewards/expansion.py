@@ -62,16 +62,13 @@ def _part(request: RewardRequest, combination: Combination, name: str) -> Reward
     if name == RULE:
         return request
     if name.startswith(PENALTY):
-        part = Component(task=name.removeprefix(PENALTY))
-    else:
-        parts = {veto.component: veto for veto in combination.veto} | {
-            JUDGE: combination.judge,
-            PREFERENCE: combination.preference,
-        }
-        found = parts[name]
-        assert found is not None, "only components that are configured are missing"
-        part = found
-    reference = request.reference if part.reference is None else part.reference
+        return request.model_copy(update={"task": name.removeprefix(PENALTY), "reference": None, "params": {}})
+    parts: dict[str, Component | None] = {JUDGE: combination.judge, PREFERENCE: combination.preference}
+    parts |= {veto.component: veto for veto in combination.veto}
+    part = parts[name]
+    assert part is not None, "only what is configured is missing"
+    takes_ours = part.reference is None and not name.startswith(VETO)
+    reference = request.reference if takes_ours else part.reference
     return request.model_copy(update={"task": part.task, "reference": reference, "params": dict(part.params)})
 
 

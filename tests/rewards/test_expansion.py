@@ -78,7 +78,8 @@ async def test_each_part_has_its_own_reference_and_params():
         request.task: (request.reference, request.params, request.id, request.response) for request in known.requests
     }
     assert asked["language"] == ("en", {"part": "both"}, "x", "r")
-    assert asked["form"] == asked["judge"] == asked["loops"] == (7, {}, "x", "r")
+    assert asked["form"] == asked["loops"] == (None, {}, "x", "r")
+    assert asked["judge"] == (7, {}, "x", "r")
     assert asked["t"] == (7, {"extract": "boxed"}, "x", "r")
 
 
