@@ -16,19 +16,21 @@ def component_means(names: set[str]) -> set[str]:
 
 def component_charts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A chart for each task with components; those that stay between -1 and 1 are apart from lengths and logits."""
-    traces = _traces(rows)
+    by_task = _traces(rows)
     charts = []
-    for task in sorted(traces):
-        shown = sorted(traces[task], key=lambda trace: (trace["name"].count("/"), trace["name"]))[:MAX_TRACES]
+    for task, known in sorted(by_task.items()):
+        shown = sorted(known, key=lambda trace: (trace["name"].count("/"), trace["name"]))[:MAX_TRACES]
         small = [trace for trace in shown if max(map(abs, trace["y"])) <= 1]
+        large = [trace for trace in shown if trace not in small]
         panels = [
-            {"unit": "mean", "traces": small},
-            {"unit": "mean, raw value", "traces": [trace for trace in shown if trace not in small]},
+            {"unit": traces[0]["name"] if len(traces) == 1 else unit, "traces": traces}
+            for unit, traces in (("mean", small), ("raw mean", large))
+            if traces
         ]
-        left_out = len(traces[task]) - len(shown)
+        left_out = len(known) - len(shown)
         note = "Before they are normalised and weighed." + (f" {left_out} more: see metrics.jsonl." if left_out else "")
         title = f"Reward components of {task}"
-        charts.append({"title": title, "note": note, "panels": [panel for panel in panels if panel["traces"]]})
+        charts.append({"title": title, "note": note, "panels": panels})
     return charts
 
 

@@ -10,7 +10,7 @@ SMOKE = "configs/smoke/grpo.yaml"
 
 def test_the_shipped_configs_load_and_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("configs/demo/arithmetic.yaml", SMOKE):
+    for name in ("configs/demo/arithmetic.yaml", "configs/demo/general.yaml", SMOKE):
         config = load_config(find_config(name))
         assert config.recipe == "grpo"
 

@@ -146,7 +146,7 @@ def test_components_have_a_chart_a_task_and_no_place_among_the_scores():
         {"name": "rule", "x": [1], "y": [0.25]},
         {"name": "veto/form", "x": [1], "y": [1.0]},
     ]
-    assert raw == {"unit": "mean, raw value", "traces": [{"name": "preference", "x": [1], "y": [-7.0]}]}
+    assert raw == {"unit": "preference", "traces": [{"name": "preference", "x": [1], "y": [-7.0]}]}
 
 
 def test_a_task_of_many_components_shows_some_and_says_so():
