@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+import yaml
 from pydantic import ValidationError
 
 from rewards.judge import JudgeConfig
@@ -42,6 +43,7 @@ def add_commands(subparsers: Any) -> None:
     tasks.add_argument("--json", action="store_true", help="one JSON array, an object a task")
     tasks.set_defaults(run=_list)
     score = commands.add_parser("score", parents=[shared, limits, models], help="JSON lines in, one result a line out")
+    score.add_argument("--combine", type=Path, metavar="FILE.yaml", help="combinations by task, as in rewards.combine")
     score.set_defaults(run=_score)
     check = commands.add_parser("check", parents=[shared, limits, models], help="run every task's conformance cases")
     check.add_argument(
@@ -104,7 +106,18 @@ def _config(options: argparse.Namespace) -> ScorerConfig:
         plugins=options.plugin,
         judge=_judge(options),
         preference=_preference(options),
+        combine=_combinations(getattr(options, "combine", None)),
     )
+
+
+def _combinations(path: Path | None) -> Any:
+    """What the file holds, which the config reads. Raises ValueError for one that cannot be read."""
+    if path is None:
+        return {}
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"--combine: cannot read {path}: {error}") from error
 
 
 def _judge(options: argparse.Namespace) -> JudgeConfig | None:

@@ -6,12 +6,15 @@ import pickle
 import time
 from collections import Counter
 from collections.abc import Sequence
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rewards.calls import CALLS, Call, ModelFailure, Reply
 from rewards.canaries import check_canaries, run_canaries
+from rewards.combine import Combination
 from rewards.crew import Crew
+from rewards.expansion import check_tasks, score_combined
 from rewards.models import Models, ModelsConfig
 from rewards.registry import find_task, load_tasks
 from rewards.types import RewardRequest, RewardResult
@@ -26,7 +29,7 @@ class ScorerConfig(ModelsConfig):
     """Workers and their limits. `timeout_s` is wall time a response, `memory_mib` what a worker may add to its start.
 
     `plugins` are modules or `.py` files that register tasks, or `module:function` for a task of that name. `judge` and
-    `preference` are the models that model-based tasks ask.
+    `preference` are the models that model-based tasks ask. `combine` has the combination of each task that has one.
     """
 
     num_workers: int = Field(1, ge=1)
@@ -34,6 +37,13 @@ class ScorerConfig(ModelsConfig):
     memory_mib: int = Field(2048, ge=64)
     recycle_after: int = Field(10_000, ge=1)
     plugins: list[str] = Field(default_factory=list)
+    combine: dict[str, Combination] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _combines_known_tasks(self) -> Self:
+        if self.combine:
+            check_tasks(self.combine, load_tasks(tuple(self.plugins)))
+        return self
 
 
 class Scorer:
@@ -46,7 +56,7 @@ class Scorer:
 
     def __init__(self, config: ScorerConfig) -> None:
         self.config = config
-        self.counts: Counter[tuple[str, str]] = Counter()  # (task, status), once a request
+        self.counts: Counter[tuple[str, str]] = Counter()  # (task, status), once a request or a component of one
         self.num_retries = 0
         self.canary_rates: dict[str, float] = {}
         self._tasks = load_tasks(tuple(config.plugins))
@@ -88,7 +98,8 @@ class Scorer:
         """One result a request, in order. Raises ValueError for an unknown task, before anything is judged."""
         for request in requests:
             find_task(request.task, self._tasks)
-        return list(await asyncio.gather(*(self._score_one(request) for request in requests)))
+        combine, score = self.config.combine, self._score_one
+        return list(await asyncio.gather(*(score_combined(request, combine, score) for request in requests)))
 
     async def replay(self, request: RewardRequest, replies: Sequence[Reply]) -> RewardResult:
         """The result with these replies in place of models; status error where the task makes more or fewer calls."""

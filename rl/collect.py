@@ -9,6 +9,7 @@ from rewards.combine import soft_overlong
 from rewards.types import RewardRequest, RewardResult
 from rl.filters import GroupFilter
 from rl.prompts import Draw
+from rl.reward_statistics import Recombine, as_scored
 from rl.seeds import derive_seed
 from rl.types import ScoredGroup, StepMetrics
 from rollout.types import Group, Prompt, SamplingParams
@@ -139,16 +140,19 @@ def make_collect_group(
     num_samples: int,
     seed: int,
     overlong_cache_tokens: int = 0,
+    freeze: Callable[[str], Recombine] = as_scored,
 ) -> CollectGroup:
     """Sample a prompt and judge its responses as soon as they are there.
 
-    With `overlong_cache_tokens` DAPO's soft overlong penalty is added to each score.
+    `freeze` gives what makes the scores of a task's group anew, by the statistics of the moment of its draw. With
+    `overlong_cache_tokens` DAPO's soft overlong penalty is added to each score.
     """
 
     async def collect_group(draw: Draw) -> ScoredGroup:
+        recombine = freeze(draw.prompt.task)
         seed_of_draw = derive_seed(seed, "sample", draw.index)
         group = await sampler.sample(draw.prompt, params=sampling, num_samples=num_samples, seed=seed_of_draw)
-        rewards = await scorer.score(reward_requests(group, str(draw.index)))
+        rewards = [recombine(reward) for reward in await scorer.score(reward_requests(group, str(draw.index)))]
         if overlong_cache_tokens:
             lengths = [sample.num_sampled for sample in group.samples]
             rewards = [

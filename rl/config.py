@@ -21,6 +21,7 @@ from rl.learner import LearnerConfig
 from rl.log import LogConfig
 from rl.losses import LossConfig
 from rl.prompts import PromptsConfig
+from rl.reward_statistics import Mode
 from rollout.engine import EngineConfig
 from rollout.types import SamplingParams
 
@@ -48,6 +49,7 @@ class GRPOConfig(BaseModel):
     sampling: SamplingParams = SamplingParams()
     engine: EngineConfig = EngineConfig()
     rewards: ScorerConfig = ScorerConfig()
+    reward_statistics: Mode = "constants"
     advantage: AdvantageConfig = AdvantageConfig()
     loss: LossConfig = LossConfig()
     packing: PackingConfig = PackingConfig()
@@ -76,6 +78,11 @@ class GRPOConfig(BaseModel):
             )
         if self.draws_per_step < self.groups_per_step:
             raise ValueError("max_draws_per_step must be at least groups_per_step")
+        if self.reward_statistics == "running" and not any(c.scales for c in self.rewards.combine.values()):
+            raise ValueError(
+                "reward_statistics is running, but no combination in rewards.combine has a preference to be "
+                "normalised: add one, or set it to constants"
+            )
         return self
 
     @property

@@ -202,7 +202,8 @@ class Evals:
         return metrics
 
     async def _judge(self, group: Group, extract: str) -> Verdicts:
-        return await self.scorer.score(reward_requests(group, group.prompt.id, extract=extract))
+        """By the task alone: a combination is for training, and its scores are no accuracy."""
+        return await self.scorer.score(reward_requests(group, group.prompt.id, extract=extract, combine=False))
 
     def _summarise(self, name: str, by_prompt: dict[str, Verdicts], config: EvalConfig) -> StepMetrics:
         """Unscored samples are left out and counted; a prompt without any scored sample drops out."""

@@ -1,6 +1,6 @@
 """What a step's groups say before anything is learned from them."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import chain
 
@@ -9,6 +9,8 @@ import numpy as np
 from rl.advantages import is_flat
 from rl.filters import GroupFilter
 from rl.types import ScoredGroup, StepMetrics
+
+MAX_COMPONENTS = 64  # of a task, the commonest: names may come from a plug-in, and each is a column for good
 
 
 def group_metrics(groups: Sequence[ScoredGroup], step: int) -> StepMetrics:
@@ -31,7 +33,22 @@ def group_metrics(groups: Sequence[ScoredGroup], step: int) -> StepMetrics:
         "rollout/staleness_max": float(max(staleness)),
         "group/zero_variance_rate": _mean([is_flat(group.scores) for group in groups]),
     }
-    return metrics | {f"reward/{task}/mean": _mean(values) for task, values in by_task.items()}
+    metrics |= {f"reward/{task}/mean": _mean(values) for task, values in by_task.items()}
+    for task in by_task:
+        metrics |= _component_metrics(task, [group for group in groups if group.group.prompt.task == task])
+    return metrics
+
+
+def _component_metrics(task: str, groups: Sequence[ScoredGroup]) -> StepMetrics:
+    """Each component's mean over the responses that have it, and in how many groups that compare two it is the same."""
+    names = Counter(name for group in groups for reward in group.rewards for name in reward.components)
+    metrics: StepMetrics = {}
+    for name in sorted(name for name, _ in names.most_common(MAX_COMPONENTS)):
+        by_group = [[r.components[name] for r in group.rewards if name in r.components] for group in groups]
+        compared = [is_flat(values) for values in by_group if len(values) > 1]
+        metrics[f"reward/{task}/{name}/mean"] = _mean(list(chain.from_iterable(by_group)))
+        metrics[f"reward/{task}/{name}/zero_variance_rate"] = _mean(compared)
+    return metrics
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from rl.component_charts import component_charts, component_means
 from rl.log import read_metrics
 from rl.progress import duration
 
@@ -17,7 +18,7 @@ REWARD_STEPS = 5
 
 Rows = list[dict[str, Any]]
 
-# Title, note, and the plots of each chart: a unit and metrics; a * in a name stands for any part.
+# Title, note, and the plots of each chart: a unit and metrics; a * stands for any part, but no component.
 CHARTS: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("Training reward", "Mean score of the responses of a step.", {"score": "reward/mean reward/*/mean"}),
     (
@@ -158,6 +159,7 @@ def make_charts(rows: Rows) -> list[dict[str, Any]]:
             names = [name for pattern in patterns.split() for name in _matching(rows, pattern)]
             panels.append({"unit": unit, "traces": [t for name in names if (t := _trace(rows, name))["x"]]})
         charts.append({"title": title, "note": note, "panels": [panel for panel in panels if panel["traces"]]})
+    charts += component_charts(rows)
     charts.append(_time_chart(rows))
     return [chart for chart in charts if any(panel["traces"] for panel in chart["panels"])]
 
@@ -168,6 +170,7 @@ def _matching(rows: Rows, pattern: str) -> list[str]:
     if not star:
         return [pattern] if pattern in known else []
     inner = {n for n in known if n.startswith(start) and n.endswith(end) and len(n) >= len(pattern)}
+    inner -= component_means(known)
     return sorted(inner) if len(inner) > 1 else []  # of a single task or reason the total says the same
 
 

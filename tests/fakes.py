@@ -70,6 +70,28 @@ class FakeScorer:
         return RewardResult(score=float(text == request.reference), extracted=text)
 
 
+class FakeTasks:
+    """The result that each task gives, whatever is asked; keeps the requests, and which were under way at once."""
+
+    def __init__(self, **results: RewardResult | float) -> None:
+        self.results = {
+            name: result if isinstance(result, RewardResult) else RewardResult(score=result, reason=f"by {name}")
+            for name, result in results.items()
+        }
+        self.requests: list[RewardRequest] = []
+        self.rounds: list[set[str]] = []
+
+    async def __call__(self, request: RewardRequest) -> RewardResult:
+        if not self.requests or self._round is None:
+            self._round: set[str] | None = set()
+            self.rounds.append(self._round)
+        self._round.add(request.task)
+        self.requests.append(request)
+        await asyncio.sleep(0)
+        self._round = None
+        return self.results[request.task].model_copy(update={"version": "1"})
+
+
 class FakeEvalLog:
     """Keeps what an evaluation reports."""
 

@@ -19,6 +19,7 @@ from rl.losses import needs_every_token
 from rl.metrics import ErrorRateGuard, group_metrics
 from rl.models import resolve_model, stop_token_ids
 from rl.prompts import PromptStream
+from rl.reward_statistics import RewardStatistics
 from rl.shutdown import stop_on_signal
 from rl.weight_sync import publish_weights
 from rollout.sampler import Sampler
@@ -56,6 +57,7 @@ async def train(config: GRPOConfig, log: RunLog, checkpoints: Path) -> None:
     """Run to `num_steps`, or to a signal, from the newest checkpoint if there is one."""
     prompts = PromptStream(config.prompts, config.seed)  # before the engines: a bad row is found in a second
     errors = ErrorRateGuard(config.max_error_rate)
+    statistics = RewardStatistics(config.rewards.combine, config.reward_statistics)
     keep_group = errors.watch(build_group_filter(config.group_filters))
     async with open_parts(config, log) as (learner, sampler, scorer, evals):
         advantage = make_advantage(config.advantage)
@@ -66,8 +68,9 @@ async def train(config: GRPOConfig, log: RunLog, checkpoints: Path) -> None:
             num_samples=config.samples_per_prompt,
             seed=config.seed,
             overlong_cache_tokens=config.overlong_cache_tokens,
+            freeze=statistics.freeze,
         )
-        parts: dict[str, Stateful] = {"prompts": prompts, "evals": evals}
+        parts: dict[str, Stateful] = {"prompts": prompts, "evals": evals, "statistics": statistics}
         checkpointer = Checkpointer(
             config.checkpoint, checkpoints, learner=learner, parts=parts, num_steps=config.num_steps
         )
@@ -92,7 +95,7 @@ async def train(config: GRPOConfig, log: RunLog, checkpoints: Path) -> None:
                 step += 1
                 with log.timer("collect"):
                     groups, drawn = await collector.take(config.groups_per_step, keep_group)
-                drawn |= errors.check()
+                drawn |= errors.check() | statistics.update(groups)  # before `release`, which draws by the new ones
                 advantages = advantage([group.scores for group in groups])
                 batch = pack(
                     make_examples(groups, advantages),

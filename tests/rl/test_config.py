@@ -10,7 +10,7 @@ SMOKE = "configs/smoke/grpo.yaml"
 
 def test_the_shipped_configs_load_and_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("configs/demo/arithmetic.yaml", SMOKE):
+    for name in ("configs/demo/arithmetic.yaml", "configs/demo/general.yaml", SMOKE):
         config = load_config(find_config(name))
         assert config.recipe == "grpo"
 
@@ -41,6 +41,9 @@ def test_the_shipped_configs_load_and_are_found_from_anywhere(tmp_path, monkeypa
         ("recipe=[grpo]", r"recipe: unknown \['grpo'\]"),
         ("nonsense", r"override 'nonsense' is not of the form key\.path=value"),
         ("group_filters=[zero_varience]", "group_filters: unknown 'zero_varience'; did you mean 'zero_variance'"),
+        ("reward_statistics=running", "no combination in rewards.combine has a preference to be normalised"),
+        ("rewards.combine.math.rule.wieght=1", r"rewards\.combine\.math\.rule\.wieght: unknown key"),
+        ("rewards.combine.mth={}", r"rewards: .*combine\.mth: unknown task 'mth'; did you mean 'math'\?"),
         ("recipe=grop", "recipe: unknown 'grop'; known are grpo"),
     ],
 )

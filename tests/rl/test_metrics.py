@@ -5,7 +5,7 @@ import math
 import pytest
 
 from rewards.types import RewardResult
-from rl.metrics import ErrorRateGuard, group_metrics
+from rl.metrics import MAX_COMPONENTS, ErrorRateGuard, group_metrics
 from rl.types import ScoredGroup
 from rollout.types import Group, Prompt
 from tests.fakes import make_sample, make_scored
@@ -34,6 +34,38 @@ def test_group_metrics_by_hand():
         "rollout/staleness_max": 2.0,
         "group/zero_variance_rate": 0.5,
     }
+
+
+def with_components(task, components):
+    group = scored(task, [1.0] * len(components), (make_sample("a"),) * len(components))
+    rewards = tuple(RewardResult(score=1.0, components=known) for known in components)
+    return ScoredGroup(group=group.group, rewards=rewards, draw=0)
+
+
+def test_components_by_hand():
+    groups = [
+        with_components("math", [{"rule": 1, "preference": 3.0}, {"rule": 0, "judge": 1}]),
+        with_components("math", [{"rule": 1, "preference": 1.0}, {"rule": 1, "preference": 2.0}]),
+        with_components("exact", [{}, {"part": 0.5}]),
+    ]
+    metrics = group_metrics(groups, step=1)
+    assert {name: value for name, value in metrics.items() if name.count("/") > 2} == {
+        "reward/math/rule/mean": 0.75,
+        "reward/math/rule/zero_variance_rate": 0.5,
+        "reward/math/preference/mean": 2.0,
+        "reward/math/preference/zero_variance_rate": 0.0,
+        "reward/math/judge/mean": 1.0,
+        "reward/math/judge/zero_variance_rate": pytest.approx(math.nan, nan_ok=True),
+        "reward/exact/part/mean": 0.5,
+        "reward/exact/part/zero_variance_rate": pytest.approx(math.nan, nan_ok=True),
+    }
+
+
+def test_a_reward_cannot_flood_the_metrics():
+    groups = [with_components("odd", [{"kept": 1.0, f"word {n}": 1.0}]) for n in range(1_000)]
+    names = {name for name in group_metrics(groups, step=1) if name.startswith("reward/odd/")}
+    assert "reward/odd/kept/mean" in names
+    assert len(names) == 2 * MAX_COMPONENTS + 1
 
 
 def test_tokens_that_we_wrote_are_no_response_length():

@@ -122,6 +122,52 @@ def test_a_single_evaluation_has_no_gain():
     assert strict["first"] == 0.25
 
 
+def test_components_have_a_chart_a_task_and_no_place_among_the_scores():
+    row = {
+        "step": 1,
+        "reward/mean": 0.5,
+        "reward/math/mean": 0.5,
+        "reward/open/mean": 0.5,
+        "reward/math/rule/mean": 0.25,
+        "reward/math/rule/inner/mean": 0.5,
+        "reward/math/veto/form/mean": 1.0,
+        "reward/math/preference/mean": -7.0,
+        "reward/math/judge/mean": None,
+    }
+    row |= {
+        f"reward/math/{n}/zero_variance_rate": 0.5 for n in ("rule", "rule/inner", "veto/form", "preference", "judge")
+    }
+    charts = {chart["title"]: chart for chart in make_charts([row, {"step": 2, "reward/math/judge/mean": math.nan}])}
+    (scores,) = charts["Training reward"]["panels"]
+    assert [trace["name"] for trace in scores["traces"]] == ["reward/mean", "reward/math/mean", "reward/open/mean"]
+    assert set(charts) == {"Training reward", "Reward components of math"}
+    shares, raw = charts["Reward components of math"]["panels"]
+    assert shares["traces"] == [
+        {"name": "rule", "x": [1], "y": [0.25]},
+        {"name": "veto/form", "x": [1], "y": [1.0]},
+    ]
+    assert raw == {"unit": "preference", "traces": [{"name": "preference", "x": [1], "y": [-7.0]}]}
+
+
+def test_a_task_of_many_components_shows_some_and_says_so():
+    parts = {f"reward/a/b/c{n:02}/{metric}": 1.0 for n in range(20) for metric in ("mean", "zero_variance_rate")}
+    (chart,) = [each for each in make_charts([{"step": 1, "reward/a/b/mean": 1.0} | parts]) if "comp" in each["title"]]
+    assert chart["title"] == "Reward components of a/b", "a task may be called so"
+    assert [trace["name"] for trace in chart["panels"][0]["traces"]] == [f"c{n:02}" for n in range(12)]
+    assert chart["note"].endswith("8 more: see metrics.jsonl.")
+
+
+def test_the_browser_holds_the_components_of_each_response(tmp_path):
+    known = {"veto/think_format": 1.0, "rule": 0.0, HOSTILE: None}
+    response = group()["responses"][0] | {"components": known}
+    run = make_run(tmp_path / "run")
+    write_groups(run, "samples/step-1.jsonl", [group(responses=[response])])
+    page = Page(build_report(run))
+    assert page.embedded("group-data")[0]["responses"][0]["components"] == known
+    assert "components(r)" in page.scripts[-1][1]
+    assert not [tag for tag, _ in page.tags if tag == "img"]
+
+
 def test_curves_skip_what_was_not_measured():
     rows = [{"step": 1, "reward/mean": 0.5, "policy/entropy": None}, {"step": 2, "reward/mean": math.nan}]
     charts = {chart["title"]: chart for chart in make_charts(rows)}
