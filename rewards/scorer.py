@@ -95,7 +95,7 @@ class Scorer:
 
     async def _judge(self, request: RewardRequest) -> RewardResult:
         try:
-            payload = pickle.dumps(request.model_dump())
+            payload = pickle.dumps((request.model_dump(), None))
         except (RecursionError, ValueError) as error:
             return RewardResult(score=None, status="error", reason=f"nested too deep for a worker: {error}"[:500])
         outcome = await self._attempt(payload)
