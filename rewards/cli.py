@@ -1,4 +1,4 @@
-"""The command `sharpen rewards`: list the tasks, score requests from standard input, check tasks and data."""
+"""The command `sharpen rewards`: list the tasks, score requests from standard input, check tasks, serve them."""
 
 import argparse
 import asyncio
@@ -12,11 +12,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from pydantic import ValidationError
-
-from rewards.registry import Task, load_tasks
+from rewards.registry import load_tasks
 from rewards.scorer import Scorer, ScorerConfig
-from rewards.types import RewardRequest, RewardResult
+from rewards.serve_command import add_serve
+from rewards.types import RewardResult
+from rewards.wire import describe_task, failure, parse_json, read_request
 
 MAX_WORKERS = 4  # by default
 LOOK_AHEAD = 16  # requests a worker that are read before the first of them is answered
@@ -42,12 +42,13 @@ def add_commands(subparsers: Any) -> None:
         "--data", type=Path, metavar="FILE.jsonl", help="check that each row's own reference is accepted"
     )
     check.set_defaults(run=_check)
+    add_serve(commands, [shared, limits])
 
 
 def _list(options: argparse.Namespace) -> int:
     with _results() as out:
         tasks = load_tasks(tuple(options.plugin))
-        rows = [_describe(task) for task in tasks.values()]
+        rows = [describe_task(task) for task in tasks.values()]
         if options.json:
             print(json.dumps(rows, indent=2), file=out)
             return 0
@@ -57,16 +58,6 @@ def _list(options: argparse.Namespace) -> int:
             for name, help_text in row["params"].items():
                 print(f"{'':<{width}}    {name}: {help_text}", file=out)
     return 0
-
-
-def _describe(task: Task) -> dict[str, Any]:
-    return {
-        "name": task.name,
-        "description": task.description,
-        "params": dict(task.params),
-        "example": task.example.model_dump(mode="json"),
-        "version": task.version,
-    }
 
 
 def _score(options: argparse.Namespace) -> int:
@@ -148,29 +139,13 @@ def _read_lines(put: Callable[[bytes | None], Any], loop: asyncio.AbstractEventL
 async def _score_line(line: bytes, scorer: Scorer) -> RewardResult:
     """The result of one line; a line that is no request gives one, too."""
     try:
-        data = _parse(line)
-    except (ValueError, RecursionError) as error:
-        return _failure(f"not a line of JSON: {error}", None)
+        data = parse_json(line)
+    except ValueError as error:
+        return failure(f"not a line of JSON: {error}", None)
+    request = read_request(data)
+    if isinstance(request, RewardResult):
+        return request
     try:
-        request = RewardRequest.model_validate(data)
         return (await scorer.score([request]))[0]
-    except ValidationError as error:
-        places = (f"{'.'.join(map(str, e['loc'])) or 'the request'}: {e['msg']}" for e in error.errors())
-        return _failure("; ".join(places), data)
     except ValueError as error:  # an unknown task
-        return _failure(str(error), data)
-
-
-def _parse(line: bytes) -> Any:
-    """JSON as it is specified, without NaN; a lone surrogate, which no encoder takes, becomes `?`."""
-    data = json.loads(line.decode("utf-8-sig"), parse_constant=_refuse_constant)
-    return json.loads(json.dumps(data, ensure_ascii=False).encode("utf-8", "replace"))
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _failure(reason: str, data: Any) -> RewardResult:
-    known = data.get("id") if isinstance(data, dict) else None
-    return RewardResult(id=known if isinstance(known, str) else None, score=None, status="error", reason=reason[:500])
+        return failure(str(error), data)

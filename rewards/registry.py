@@ -14,6 +14,7 @@ from rewards.calls import Call, Reply
 from rewards.plugins import import_source
 from rewards.types import Message, RewardRequest, RewardResult
 
+MAX_NAME_CHARS = 200  # of an unknown task's that are repeated
 Judgement = RewardResult | float | Awaitable[RewardResult | float]
 RewardFunction = Callable[..., Judgement]  # of the request, and of the models' replies where the task asks for some
 Ask = Callable[[RewardRequest], list[Call] | RewardResult]
@@ -184,6 +185,12 @@ def find_task(name: str, tasks: Mapping[str, Task]) -> Task:
     """The task of that name; ValueError with the nearest and all known names otherwise."""
     if name in tasks:
         return tasks[name]
-    near = difflib.get_close_matches(name, tasks, n=1)
+    raise ValueError(unknown_task(name, tasks))
+
+
+def unknown_task(name: str, known: Iterable[str]) -> str:
+    """What is said of a name that is none of those known."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name[:MAX_NAME_CHARS], known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"unknown task {name!r}; {hint}known are {', '.join(sorted(tasks))}")
+    return f"unknown task {name[:MAX_NAME_CHARS]!r}; {hint}known are {', '.join(known)}"
