@@ -42,12 +42,14 @@ class ServiceConfig(BaseModel):
         return self
 
     def read_token(self) -> str | None:
-        """The token that clients must name. Raises ValueError where the variable is empty."""
+        """The token that clients must name. Raises ValueError where the variable is empty, or no header can hold it."""
         if self.token_env is None:
             return None
         token = os.environ.get(self.token_env, "")
         if not token:
             raise ValueError(f"token_env: the environment variable {self.token_env} is not set")
+        if not (token.isascii() and token.isprintable() and " " not in token):
+            raise ValueError(f"token_env: {self.token_env} holds more than printable ASCII without spaces")
         return token
 
 
