@@ -1,10 +1,13 @@
 """Doubles for parts that live in other processes. Real parts are tested where they can run."""
 
 import asyncio
+import json
 import random
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -251,3 +254,51 @@ def open_fake_sampler(
 
     config = EngineConfig(max_context_tokens=64, stall_timeout_s=stall_timeout_s, start_timeout_s=start_timeout_s)
     return Sampler(list(engines), FakeChat(), config, start)  # type: ignore[arg-type]
+
+
+class FakeService:
+    """An HTTP server that answers each request with the next of `answers`: status, headers, and the body's parts.
+
+    A part is bytes to send, a number of seconds to wait, or None: the connection breaks.
+    """
+
+    def __init__(self, answers: Sequence[tuple[int, dict[str, str], Sequence[bytes | float | None]]]) -> None:
+        self.bodies: list[Any] = []
+        waiting = list(answers)
+        bodies = self.bodies
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_error(404)
+
+            def do_POST(self) -> None:
+                bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                status, headers, parts = waiting.pop(0)
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                for part in parts:
+                    if part is None:
+                        self.connection.close()
+                        return
+                    if isinstance(part, bytes):
+                        self.wfile.write(part)
+                        self.wfile.flush()
+                    else:
+                        time.sleep(part)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> "FakeService":
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()

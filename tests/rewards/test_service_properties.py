@@ -12,49 +12,30 @@ from rewards.service_config import ServiceConfig
 from rewards.types import RewardResult
 from tests.rewards.serving import open_service
 
-PATHS = (
-    "/v1/score",
-    "/v1/score/batch",
-    "/v1/score/stream",
-    "/openrlhf?task=math&unscored=0",
-    "/slime?task=math&unscored=0",
-)
+OURS = ("/v1/score", "/v1/score/batch", "/v1/score/stream")
+PATHS = (*OURS, "/openrlhf?task=math&unscored=0", "/slime?task=math&unscored=0")
 SETTINGS = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-WORDS = st.one_of(
-    st.text(max_size=20), st.sampled_from(["math", "exact", "\\boxed{7}", "7", "<think>", "\ud800", "\0"])
-)
-VALUES = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), WORDS),
-    lambda children: st.one_of(st.lists(children, max_size=4), st.dictionaries(WORDS, children, max_size=4)),
-    max_leaves=12,
-)
-NAMES = st.sampled_from(
-    [
-        "task",
-        "question",
-        "response",
-        "reference",
-        "params",
-        "id",
-        "requests",
-        "query",
-        "prompts",
-        "labels",
-        "prompt",
-        "label",
-    ]
-)
-BODIES = st.one_of(VALUES, st.dictionaries(NAMES, VALUES, max_size=6))
+COMMON = ["math", "exact", "\\boxed{7}", "7", "<think>", "\ud800", "\0"]
+WORDS = st.one_of(st.text(max_size=20), st.sampled_from(COMMON))
+
+
+def values(floats):
+    return st.recursive(
+        st.one_of(st.none(), st.booleans(), st.integers(), floats, WORDS),
+        lambda children: st.one_of(st.lists(children, max_size=4), st.dictionaries(WORDS, children, max_size=4)),
+        max_leaves=12,
+    )
+
+
+ANYTHING = values(st.floats())
+JSON = values(st.floats(allow_nan=False, allow_infinity=False))
+FIELDS = "task question response reference params id requests query prompts labels prompt label"
+BODIES = st.one_of(ANYTHING, st.dictionaries(st.sampled_from(FIELDS.split()), ANYTHING, max_size=6))
 REQUESTS = st.fixed_dictionaries(
     {"task": st.sampled_from(["math", "exact", "json_schema", "mcq", "no such"]), "response": WORDS},
-    optional={
-        "reference": VALUES,
-        "params": st.dictionaries(WORDS, VALUES, max_size=2),
-        "id": WORDS,
-        "question": WORDS,
-    },
+    optional={"reference": JSON, "params": st.dictionaries(WORDS, JSON, max_size=2), "id": WORDS, "question": WORDS},
 )
 
 
@@ -84,14 +65,10 @@ def test_any_bytes_have_an_answer(client, path, body):
 
 
 @SETTINGS
-@given(requests=st.lists(st.one_of(REQUESTS, VALUES), max_size=5))
+@given(requests=st.lists(st.one_of(REQUESTS, JSON), max_size=5))
 def test_any_batch_has_as_many_results(client, requests):
     text = json.dumps({"requests": requests})
-    response = post(client, "/v1/score/batch", text)
-    if "NaN" in text or "Infinity" in text:
-        assert response.status_code in (200, 400), "a NaN outside of a string is not JSON"
-        return
-    results = response.json()["results"]
+    results = post(client, "/v1/score/batch", text).json()["results"]
     assert len([RewardResult.model_validate(result) for result in results]) == len(requests)
     lines = post(client, "/v1/score/stream", text).text.splitlines()
     assert sorted(json.loads(line)["index"] for line in lines) == list(range(len(requests)))
