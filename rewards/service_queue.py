@@ -76,9 +76,11 @@ class JudgementQueue:
         digest = _digest(request) if request.id is not None and self._config.remember else None
         if request.id is None or digest is None:
             return self._start(request)
-        self._forget()
+        self._forget_old()
         known = self._known.get(request.id)
         if known is None:
+            if len(self._known) == self._config.remember:
+                self._known.popitem(last=False)
             result = self._start(request)
             self._known[request.id] = Known(digest, result, time.monotonic())
             result.add_done_callback(functools.partial(self._drop_unscored, request.id))
@@ -119,13 +121,9 @@ class JudgementQueue:
             log_result(request, result, seconds)
         return result
 
-    def _forget(self) -> None:
-        """Leave room for one more id, and let go of those beyond the window."""
+    def _forget_old(self) -> None:
         oldest_s = time.monotonic() - self._config.remember_s
-        while self._known:
-            first = next(iter(self._known.values()))
-            if len(self._known) < self._config.remember and first.accepted_s >= oldest_s:
-                return
+        while self._known and next(iter(self._known.values())).accepted_s < oldest_s:
             self._known.popitem(last=False)
 
     def _drop_unscored(self, identity: str, result: "asyncio.Task[RewardResult]") -> None:

@@ -72,8 +72,10 @@ def check_address(config: ServiceConfig, host: str, *, no_auth: bool) -> None:
 
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket. Raises ValueError where the address cannot be had."""
+    if not 0 <= port < 2**16:
+        raise ValueError(f"--port: {port} is not from 0 to {2**16 - 1}")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise ValueError(f"--host, --port: cannot listen on {host}:{port}: {error}") from error
