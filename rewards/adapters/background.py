@@ -87,9 +87,13 @@ class BackgroundScorer:
         except TimeoutError as error:
             raise TimeoutError(f"no scores from {self._name} within {self._limit_s:g} s") from error
 
+    @property
+    def has_ended(self) -> bool:
+        return not self._thread.is_alive()
+
     def close(self) -> None:
         """End the scorer and its thread."""
-        if not self._thread.is_alive():
+        if self.has_ended:
             return
         # At the interpreter's exit threads of the loop can no longer be had; the workers are told to end before that.
         with suppress(RuntimeError, TimeoutError):
