@@ -49,13 +49,13 @@ def serve_on_ray(config: ServiceConfig, host: str, port: int, *, max_replicas: i
     except ImportError as error:
         raise ValueError(f"--ray: Ray Serve cannot be imported ({error}); pip install 'ray[serve]'") from error
     ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
     open_log()
     ray.init(ignore_reinit_error=True, log_to_driver=True)
     serve.start(http_options={"host": host, "port": port})
     try:
         serve.run(make_application(config, max_replicas=max_replicas), name=NAME, route_prefix="/")
+        for number in (signal.SIGTERM, signal.SIGINT):  # now, since Ray has put handlers of its own there
+            signal.signal(number, lambda *_: ended.set())
         log_event("serving", url=f"http://{host}:{port}", max_replicas=max_replicas)
         ended.wait()
         log_event("draining")
