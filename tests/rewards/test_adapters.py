@@ -16,6 +16,7 @@ from rewards.scorer import ScorerConfig
 from rewards.service_config import ServiceConfig
 from rewards.types import RewardRequest
 from tests.rewards.serving import PLUGIN, open_service
+from tests.rewards.verl_examples import FIELDS, verl_config, verl_data
 
 SEVEN = RewardRequest(task="math", response="\\boxed{7}", reference=7)
 OPTIONS = {"scorer": {"num_workers": 1, "plugins": [PLUGIN]}}
@@ -146,47 +147,6 @@ def test_a_script_ends_by_itself_and_takes_its_workers_along(tmp_path):
     assert "Traceback" not in done.stderr
     children = [psutil.Process(pid) for pid in map(int, done.stdout.split()) if psutil.pid_exists(pid)]
     assert not psutil.wait_procs(children, timeout=30)[1]
-
-
-def verl_data(tokenizer, responses, **fields):
-    """A batch as verl's agent loop makes it, one prompt token each."""
-    torch = pytest.importorskip("torch")
-    from verl import DataProto
-
-    ids = [tokenizer.encode(response, add_special_tokens=False) for response in responses]
-    longest = max(map(len, ids))
-    batch = {
-        "prompts": torch.zeros((len(ids), 1), dtype=torch.int64),
-        "responses": torch.tensor([row + [0] * (longest - len(row)) for row in ids]),
-        "attention_mask": torch.tensor([[1] + [1] * len(row) + [0] * (longest - len(row)) for row in ids]),
-    }
-    rows = {name: np.array([values] * len(ids), dtype=object) for name, values in fields.items()}
-    return DataProto.from_dict(tensors=batch, non_tensors=rows)
-
-
-FIELDS = {
-    "data_source": "math",
-    "reward_model": {"style": "rule", "ground_truth": "7"},
-    "extra_info": {"split": "train"},
-    "raw_prompt": [{"role": "user", "content": "3 + 4?"}],
-}
-
-
-def verl_config(tiny_model, **reward):
-    from omegaconf import OmegaConf
-
-    return OmegaConf.create(
-        {
-            "actor_rollout_ref": {"model": {"path": str(tiny_model), "tokenizer_path": None}},
-            "reward": {
-                "num_workers": 1,
-                "custom_reward_function": {"path": None, "name": "compute_score", "reward_kwargs": {}},
-                "reward_manager": {"source": "register", "name": "naive", "module": {"path": None}},
-                "reward_model": {"enable": False},
-            }
-            | reward,
-        }
-    )
 
 
 @pytest.mark.parametrize("name", ["compute_score", "compute_score_async"])

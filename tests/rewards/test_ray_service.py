@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import httpx
 import psutil
@@ -10,7 +11,7 @@ import pytest
 from rewards.ray_service import serve_on_ray
 from rewards.service_config import ServiceConfig
 from rewards.service_server import bind
-from tests.rewards.serving import START_LIMIT_S, wait_until_ready
+from tests.rewards.serving import START_LIMIT_S, read_log, wait_until_ready
 
 SEVEN = {"task": "math", "response": "\\boxed{7}", "reference": 7}
 
@@ -56,6 +57,9 @@ def test_replicas_judge_as_the_service_does(tmp_path):
         lines = httpx.post(f"{url}/v1/score/stream", json={"requests": [SEVEN] * 3}, timeout=60).text.splitlines()
         assert len(lines) == 3
         assert httpx.get(f"{url}/docs", timeout=60).status_code == 200
+        while not any(line["event"] == "serving" for line in read_log(tmp_path / "log")):
+            assert process.poll() is None
+            time.sleep(0.05)
         children = psutil.Process(process.pid).children(recursive=True)
         process.terminate()
         assert process.wait(START_LIMIT_S) == 0
