@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rewards.registry import load_tasks
@@ -181,7 +181,7 @@ def _add_probes(app: FastAPI, service: Service, metrics_guard: list[Any]) -> Non
             return JSONResponse({"status": "ready"})
         return JSONResponse({"status": "not ready"}, 503)
 
-    @app.get("/metrics", dependencies=metrics_guard)
+    @app.get("/metrics", dependencies=metrics_guard, response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Prometheus' text format."""
         return Response(service.metrics.expose(), headers={"Content-Type": service.metrics.content_type})

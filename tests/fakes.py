@@ -56,13 +56,20 @@ class FakeSampler:
 
 
 class FakeScorer:
-    """1 for the reference, 0 for anything else, no score for "broken"; lenient strips an "answer: " first."""
+    """1 for the reference, 0 for anything else; lenient strips an "answer: " first.
+
+    "broken" has no score, "late" one after an hour, and "lost" loses the scorer itself.
+    """
 
     async def score(self, requests: list[RewardRequest]) -> list[RewardResult]:
+        if "late" in [request.response for request in requests]:
+            await asyncio.sleep(3600)
         return [self._judge(request) for request in requests]
 
     def _judge(self, request: RewardRequest) -> RewardResult:
         text = str(request.response)
+        if text == "lost":
+            raise ConnectionError("the scorer is gone")
         if text == "broken":
             return RewardResult(score=None, status="error")
         if request.params.get("extract") == "lenient":

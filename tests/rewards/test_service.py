@@ -227,6 +227,15 @@ def test_a_client_that_leaves_does_not_take_the_result_with_it(url):
         assert draw(client, "left", params={"sleep_s": 1}).json()["score"] == score
 
 
+def test_a_client_may_leave_in_the_middle_of_a_stream(url):
+    slow = {"task": "random_score", "response": "", "params": {"sleep_s": 1}, "id": "stream"}
+    with httpx.Client(base_url=url, timeout=60) as client:
+        with client.stream("POST", "/v1/score/stream", json={"requests": [slow, SEVEN]}) as response:
+            assert json.loads(next(response.iter_lines()))["index"] == 1
+        assert client.post("/v1/score", json=slow).json()["status"] == "ok"
+        assert not [key for key in samples(client) if "500" in key]
+
+
 def test_tasks_probes_and_documentation(client):
     tasks = {task["name"]: task for task in client.get("/v1/tasks").json()}
     assert set(tasks["math"]) == {"name", "description", "params", "example", "version"}
