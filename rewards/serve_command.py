@@ -26,6 +26,7 @@ def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     serve.add_argument("--max-request-mib", type=float, metavar="MIB", help="size of a body")
     serve.add_argument("--max-batch", type=int, metavar="N", help="requests in a body")
     serve.add_argument("--max-queue", type=int, metavar="N", help="requests that wait or are judged at once")
+    serve.add_argument("--max-queue-mib", type=float, metavar="MIB", help="size of all their bodies")
     serve.add_argument("--remember", type=int, metavar="N", help="ids whose results are kept, 0 for none")
     serve.add_argument("--drain-timeout", type=float, metavar="S", dest="drain_timeout_s", help="seconds to finish in")
     serve.add_argument("--quiet", action="store_true", help="no line of log a result")
@@ -54,11 +55,13 @@ def read_config(options: argparse.Namespace) -> ServiceConfig:
         if options.token_env is not None:
             raise ValueError("--no-auth: there is a --token-env; leave one of them out")
         token_env = None
-    named = ("max_request_mib", "max_batch", "max_queue", "remember", "drain_timeout_s")
+    named = ("max_request_mib", "max_batch", "max_queue", "max_queue_mib", "remember", "drain_timeout_s")
     given = {name: getattr(options, name) for name in named if getattr(options, name) is not None}
     if "max_queue" in given:
         given.setdefault("max_batch", min(given["max_queue"], ServiceConfig().max_batch))
         given.setdefault("remember", max(given["max_queue"], ServiceConfig().remember))
+    if "max_request_mib" in given:
+        given.setdefault("max_queue_mib", max(given["max_request_mib"], ServiceConfig().max_queue_mib))
     scorer = {"num_workers": options.workers, "timeout_s": options.timeout, "plugins": options.plugin}
     if options.memory_mib is not None:
         scorer["memory_mib"] = options.memory_mib

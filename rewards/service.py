@@ -62,6 +62,7 @@ class Service:
         follow("in_flight", "Requests accepted and unanswered.", lambda: self.queue.num_open)
         follow("queue_depth", "Those beyond one a worker.", lambda: max(0, self.queue.num_open - num_workers))
         follow("http_in_flight", "HTTP requests under way.", lambda: self.metrics.num_http)
+        follow("body_bytes", "Bodies of the HTTP requests under way.", lambda: self.metrics.num_bytes)
         follow("worker_restarts", "Workers replaced after a broken limit.", lambda: self.scorer.num_retries)
 
     @asynccontextmanager
@@ -103,7 +104,7 @@ def make_app(config: ServiceConfig) -> FastAPI:
         title="Sharpen rewards", description="Judges responses of language models.", version="1", lifespan=service.run
     )
     app.state.service = service
-    app.add_middleware(HttpLog, metrics=service.metrics)
+    app.add_middleware(HttpLog, metrics=service.metrics, max_bytes=int(config.max_queue_mib * 2**20))
     app.add_exception_handler(ValidationError, validation_response)
     for error in (Conflict, Overload, Closed):
         app.add_exception_handler(error, queue_response)

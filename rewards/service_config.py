@@ -14,9 +14,10 @@ class ServiceConfig(BaseModel):
     """The scorer, and what the service takes.
 
     A client names the token in the environment variable `token_env`; nobody needs one where that is None.
-    A body has at most `max_request_mib` and arrives within `read_timeout_s`, a batch has `max_batch` requests, and
-    `max_queue` of all clients' are accepted and unanswered at once. The results of the last `remember` ids are kept
-    for `remember_s`. When it ends, the service finishes what is under way within `drain_timeout_s`.
+    A body has at most `max_request_mib` and arrives within `read_timeout_s`, a batch has `max_batch` requests.
+    `max_queue` requests of all clients are accepted and unanswered at once, from bodies of `max_queue_mib` in all.
+    The results of the last `remember` ids are kept for `remember_s`. When it ends, the service finishes what is under
+    way within `drain_timeout_s`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -28,6 +29,7 @@ class ServiceConfig(BaseModel):
     read_timeout_s: float = Field(30, gt=0)
     max_batch: int = Field(1024, ge=1)
     max_queue: int = Field(8192, ge=1)
+    max_queue_mib: float = Field(1024, gt=0)
     remember: int = Field(16_384, ge=0)
     remember_s: float = Field(600, gt=0)
     drain_timeout_s: float = Field(30, ge=0)
@@ -37,6 +39,10 @@ class ServiceConfig(BaseModel):
     def _holds_together(self) -> "ServiceConfig":
         if self.max_batch > self.max_queue:
             raise ValueError(f"max_batch: {self.max_batch} requests never fit a max_queue of {self.max_queue}")
+        if self.max_request_mib > self.max_queue_mib:
+            raise ValueError(
+                f"max_request_mib: {self.max_request_mib:g} never fit a max_queue_mib of {self.max_queue_mib:g}"
+            )
         if 0 < self.remember < self.max_queue:
             raise ValueError(f"remember: {self.remember} is below max_queue, {self.max_queue}; 0 turns it off")
         return self

@@ -96,16 +96,16 @@ def queue_response(request: Request, error: Exception) -> Response:
 
 
 class HttpLog:
-    """Counts responses by path, knows how many are under way, and logs those that went wrong."""
+    """Counts responses by path, bounds what all bodies under way hold, and logs what went wrong."""
 
-    def __init__(self, app: ASGIApp, metrics: ServiceMetrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: ASGIApp, metrics: ServiceMetrics, max_bytes: int) -> None:
+        self._app, self._metrics, self._max_bytes = app, metrics, max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 500
+        status, num_bytes = 500, 0
         start = time.perf_counter()
 
         async def watch(message: Message) -> None:
@@ -114,14 +114,25 @@ class HttpLog:
                 status = message["status"]
             await send(message)
 
+        async def count() -> Message:
+            nonlocal num_bytes
+            message = await receive()
+            size = len(message.get("body", b""))
+            num_bytes += size
+            self._metrics.num_bytes += size
+            if size and self._metrics.num_bytes > self._max_bytes:
+                raise Overload("the bodies of the requests that wait fill the service's memory")
+            return message
+
         self._metrics.num_http += 1
         try:
-            await self._app(scope, receive, watch)
+            await self._app(scope, count, watch)
         except Exception:
             LOG.exception("a request broke the service")
             raise
         finally:
             self._metrics.num_http -= 1
+            self._metrics.num_bytes -= num_bytes
             path = getattr(scope.get("route"), "path", "unknown")
             self._metrics.count_http(path, status)
             if status >= 400:

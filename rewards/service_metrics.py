@@ -15,6 +15,7 @@ class ServiceMetrics:
 
     def __init__(self) -> None:
         self.num_http = 0  # HTTP requests under way
+        self.num_bytes = 0  # of their bodies, as far as they are here
         self._registry = CollectorRegistry()
         self._seconds = Histogram(
             "sharpen_rewards_latency_seconds",

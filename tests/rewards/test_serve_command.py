@@ -101,6 +101,7 @@ def test_options_are_the_configuration(monkeypatch):
     assert (config.max_request_mib, config.max_batch, config.max_queue, config.remember) == (5, 6, 7, 8)
     assert (config.log_results, config.token_env, config.protect_metrics) == (False, None, False)
     assert read_config(parse("--max-queue", "100000")).remember == 100_000
+    assert read_config(parse("--max-request-mib", "2048")).max_queue_mib == 2048
 
 
 def test_the_token_is_asked_for_where_its_variable_is_set(monkeypatch):

@@ -211,6 +211,22 @@ def test_a_full_queue_says_when_to_come_back():
         assert client.post("/v1/score", json=SEVEN).status_code == 200
 
 
+def test_bodies_that_wait_are_bounded_together():
+    config = ServiceConfig(scorer=SCORER, max_request_mib=1, max_queue_mib=1)
+    slow = {"task": "random_score", "response": "x" * 700_000, "params": {"sleep_s": 2}}
+    with open_service(config) as (url, server), httpx.Client(base_url=url, timeout=60) as client:
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(client.post, "/v1/score", json=slow)
+            while server.service.queue.num_open < 1:
+                assert not waiting.done()
+            refused = client.post("/v1/score", json=slow)
+            assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+            assert client.post("/v1/score", json=SEVEN).status_code == 200
+            assert waiting.result().json()["status"] == "ok"
+        assert client.post("/v1/score", json=slow | {"params": {}}).json()["status"] == "ok"
+        assert server.service.metrics.num_bytes == 0
+
+
 def test_ids_are_forgotten_after_their_time():
     config = ServiceConfig(scorer=SCORER, remember_s=0.5)
     with open_service(config) as (url, _), httpx.Client(base_url=url, timeout=60) as client:
@@ -338,7 +354,13 @@ def test_an_address_that_is_taken_is_the_users_mistake():
 
 
 @pytest.mark.parametrize(
-    "fields", [{"max_batch": 9, "max_queue": 8}, {"remember": 5, "max_queue": 8, "max_batch": 8}, {"no_such": 1}]
+    "fields",
+    [
+        {"max_batch": 9, "max_queue": 8},
+        {"max_request_mib": 2, "max_queue_mib": 1},
+        {"remember": 5, "max_queue": 8, "max_batch": 8},
+        {"no_such": 1},
+    ],
 )
 def test_the_config_is_strict(fields):
     with pytest.raises(ValueError, match=next(iter(fields))):

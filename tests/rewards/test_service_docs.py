@@ -86,5 +86,5 @@ def test_it_names_every_metric_path_and_number(url):
         assert path in DOCS
     config = ServiceConfig()
     assert f"`--max-request-mib` ({config.max_request_mib:g}), `--max-batch` ({config.max_batch})" in DOCS
-    assert f"`--max-queue` ({config.max_queue})" in DOCS
+    assert f"`--max-queue` ({config.max_queue}) and `--max-queue-mib` ({config.max_queue_mib:g})" in DOCS
     assert f"The last {config.remember:,} ids" in DOCS
