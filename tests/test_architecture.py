@@ -17,7 +17,7 @@ FORBIDDEN = {"rewards": {"rl", "rollout"}, "rollout": {"rl", "rewards"}, "rl": s
 DOORS = {  # files, or folders with a slash at the end
     "deepspeed": ("rl/deepspeed_learner.py",),
     "vllm": ("rollout/",),
-    "ray": ("rl/cluster.py", "rl/learner_group.py", "rewards/service.py"),
+    "ray": ("rl/cluster.py", "rl/learner_group.py", "rewards/ray_service.py"),  # the last: replicas of the service
     "verl": ("rl/learner_group.py", "rl/batch.py", "rl/log.py", "rl/verl_plugin.py"),
     "sympy": ("rewards/verifiers/",),
     "math_verify": ("rewards/verifiers/", "rewards/scorer.py", "rewards/worker.py"),  # the last two: warm-up
