@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
 from rewards.types import RewardResult
 
@@ -70,7 +70,7 @@ class Judge(Component):
 class Preference(Component):
     """A task with a raw `logit`, normalised as (logit - mean) / std within -clip to clip.
 
-    It counts where the rule reaches `gate` (0.5 by default); without a rule there is no gate.
+    It counts where the rule reaches `gate` (0.5 by default), or the judge says right; without a rule there is no gate.
     """
 
     weight: float = Field(gt=0, allow_inf_nan=False)
@@ -109,6 +109,14 @@ class Combination(_Part):
     def gate(self) -> float:
         """The least score of the rule with which the preference counts."""
         return (self.preference and self.preference.gate) or DEFAULT_GATE
+
+    @field_validator("veto", mode="before")
+    @classmethod
+    def _named_by_task(cls, vetoes: Any) -> Any:
+        """A veto without fields may be the name of its task alone."""
+        if not isinstance(vetoes, list | tuple):
+            return vetoes
+        return [{"task": veto} if isinstance(veto, str) else veto for veto in vetoes]
 
     @model_validator(mode="after")
     def _is_sound(self) -> Self:
@@ -159,6 +167,14 @@ class Combination(_Part):
                 f"up to {spread:g}, not less than the {gap:g} between two scores of the rule: a worse answer could "
                 f"pass a better one; set the weight below {gap / sides / self.preference.clip:.4g}, or lower the clip"
             )
+        if self.judge is not None:
+            refused = max(step / steps for step in range(steps) if step / steps < self.judge.gate - TOLERANCE)
+            reach, wrong = self.preference.weight * self.preference.clip, rule.weight * refused
+            if self.judge.weight - reach <= wrong:
+                raise ValueError(
+                    f"judge.weight: {self.judge.weight:g} less the {reach:g} of the preference is not above the "
+                    f"{wrong:g} of answers that are refused; set it above {wrong + reach:g}, or lower the preference"
+                )
 
 
 def missing(components: Mapping[str, float], combination: Combination) -> list[str]:
@@ -167,7 +183,7 @@ def missing(components: Mapping[str, float], combination: Combination) -> list[s
     A veto that has hit settles the value, the rule decides between judge and preference, and both wait for it.
     """
     wanted = [PENALTY + name for name in combination.penalties]
-    if not _is_vetoed(components, combination):
+    if not is_vetoed(components, combination):
         first = [veto.component for veto in combination.veto] + [RULE] * (combination.rule is not None)
         waiting = [name for name in first if name not in components]
         wanted = (waiting or _later(components, combination)) + wanted
@@ -175,10 +191,13 @@ def missing(components: Mapping[str, float], combination: Combination) -> list[s
 
 
 def _later(components: Mapping[str, float], combination: Combination) -> list[str]:
-    """What is asked when no veto has hit and the rule is known."""
+    """What is asked when no veto has hit and the rule is known: the judge, then the preference for what is right."""
     rule = components[RULE] if combination.rule else None
     asks_judge = combination.judge is not None and (rule is None or rule < combination.judge.gate)
-    asks_preference = combination.preference is not None and (rule is None or rule >= combination.gate)
+    is_right = rule is None or rule >= combination.gate
+    if asks_judge and not is_right:
+        is_right = components.get(JUDGE, 0.0) >= 1 - TOLERANCE
+    asks_preference = combination.preference is not None and is_right
     return [JUDGE] * asks_judge + [PREFERENCE] * (asks_preference and REFUSED not in components)
 
 
@@ -187,17 +206,18 @@ def combine(
 ) -> float:
     """The score of raw components; `scales` stand for the configured ones.
 
-    R = veto * (max(w_rule * rule, w_judge * judge where the rule failed) + w_pref * normalised logit where it did
-    not) + sum of w * penalty; our own design, none is published. Raises ValueError for a component that is missing,
+    R = veto * (max(w_rule * rule, w_judge * judge where the rule failed) + w_pref * normalised logit where either says
+    right) + sum of w * penalty; our own design, none is published. Raises ValueError for a component that is missing,
     or that is not what the combination believes.
     """
     absent = missing(components, combination)
     if absent:
         raise ValueError(f"{absent[0]} is missing")
     _check_ranges(components, combination)
-    total = sum(weight * components[PENALTY + name] for name, weight in combination.penalties.items())
+    # Exact, so that the order in which the config names penalties changes nothing.
+    total = math.fsum(weight * components[PENALTY + name] for name, weight in combination.penalties.items())
     preference = combination.preference
-    if _is_vetoed(components, combination):
+    if is_vetoed(components, combination):
         ungated = preference is not None and combination.rule is None
         return total - (preference.weight * preference.clip if preference is not None and ungated else 0.0)
     later = _later(components, combination)
@@ -220,7 +240,8 @@ def recombine(result: RewardResult, combination: Combination, scales: Mapping[st
     return result.model_copy(update={"score": combine(result.components, combination, scales)})
 
 
-def _is_vetoed(components: Mapping[str, float], combination: Combination) -> bool:
+def is_vetoed(components: Mapping[str, float], combination: Combination) -> bool:
+    """Whether one of the vetoes that are known has hit."""
     return any(components.get(veto.component, math.inf) < veto.min for veto in combination.veto)
 
 

@@ -149,7 +149,8 @@ def make_collect_group(
     """
 
     async def collect_group(draw: Draw) -> ScoredGroup:
-        recombine = freeze(draw.prompt.task)
+        is_alone = draw.prompt.params.get("combine") is False  # judged by its task, so it has no parts
+        recombine = (as_scored if is_alone else freeze)(draw.prompt.task)
         seed_of_draw = derive_seed(seed, "sample", draw.index)
         group = await sampler.sample(draw.prompt, params=sampling, num_samples=num_samples, seed=seed_of_draw)
         rewards = [recombine(reward) for reward in await scorer.score(reward_requests(group, str(draw.index)))]

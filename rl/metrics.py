@@ -1,11 +1,12 @@
 """What a step's groups say before anything is learned from them."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 import numpy as np
 
+from rewards.combine import Combination, is_vetoed
 from rl.advantages import is_flat
 from rl.filters import GroupFilter
 from rl.types import ScoredGroup, StepMetrics
@@ -13,7 +14,9 @@ from rl.types import ScoredGroup, StepMetrics
 MAX_COMPONENTS = 64  # of a task, the commonest: names may come from a plug-in, and each is a column for good
 
 
-def group_metrics(groups: Sequence[ScoredGroup], step: int) -> StepMetrics:
+def group_metrics(
+    groups: Sequence[ScoredGroup], step: int, combinations: Mapping[str, Combination] | None = None
+) -> StepMetrics:
     """Reward, rollout and group metrics of a step that made version `step`; names as in docs/metrics.md."""
     samples = list(chain.from_iterable(group.group.samples for group in groups))
     rewards = list(chain.from_iterable(group.rewards for group in groups))
@@ -35,8 +38,17 @@ def group_metrics(groups: Sequence[ScoredGroup], step: int) -> StepMetrics:
     }
     metrics |= {f"reward/{task}/mean": _mean(values) for task, values in by_task.items()}
     for task in by_task:
-        metrics |= _component_metrics(task, [group for group in groups if group.group.prompt.task == task])
+        of_task = [group for group in groups if group.group.prompt.task == task]
+        metrics |= _component_metrics(task, of_task) | _veto_rate(task, of_task, (combinations or {}).get(task))
     return metrics
+
+
+def _veto_rate(task: str, groups: Sequence[ScoredGroup], combination: Combination | None) -> StepMetrics:
+    """How many of the scored responses a veto has hit; nothing for a task that has none."""
+    if combination is None or not combination.veto:
+        return {}
+    scored = [reward for group in groups for reward in group.rewards if reward.score is not None]
+    return {f"reward/{task}/veto_rate": _mean([is_vetoed(reward.components, combination) for reward in scored])}
 
 
 def _component_metrics(task: str, groups: Sequence[ScoredGroup]) -> StepMetrics:

@@ -113,6 +113,7 @@ async def train(config: GRPOConfig, log: RunLog, checkpoints: Path) -> None:
                 evaluated = await evals.run_if_due(step)
                 # Rows first: a crash in between leaves a row too many, which a resume drops, never one too few.
                 log.write_samples(step, groups, advantages)
-                log.write(step, group_metrics(groups, step) | drawn | batch.packing | learned | evaluated)
+                measured = group_metrics(groups, step, config.rewards.combine) | drawn | batch.packing
+                log.write(step, measured | learned | evaluated)
                 with log.timer("save"):
                     await checkpointer.save_if_due(step)

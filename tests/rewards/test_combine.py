@@ -33,8 +33,10 @@ FINE = {"veto/think_format": 1, "veto/language_consistency": 0.95, "penalty/repe
         ({"rule": 1, "preference": -100}, 1 - 0.3 * 3),
         ({"rule": 1, "preference/refused": 1}, 1 - 0.3 * 3),
         ({"rule": 0, "judge": 0}, 0),
-        ({"rule": 0, "judge": 1}, 1),
-        ({"rule": 0, "judge": 1, "preference": 100}, 1),
+        ({"rule": 0, "judge": 1, "preference": 0}, 1),
+        ({"rule": 0, "judge": 1, "preference": 100}, 1 + 0.3 * 3),
+        ({"rule": 0, "judge": 1, "preference": -100}, 1 - 0.3 * 3),
+        ({"rule": 0, "judge": 0.5, "preference": 100}, 0.5),
         ({"rule": 1, "judge": 0, "preference": 0}, 1),
         ({"rule": 1, "preference": 0, "penalty/repetition": -0.5}, 1 - 0.25),
         ({"rule": 0, "judge": 0, "penalty/repetition": -1}, -0.5),
@@ -76,7 +78,10 @@ def test_scales_stand_for_the_configured_ones():
         ({"veto/think_format": 1, "rule": 0}, ["veto/language_consistency", "penalty/repetition"]),
         ({"veto/language_consistency": 0}, ["penalty/repetition"]),
         (FINE | {"rule": 0}, ["judge"]),
-        (FINE | {"rule": 0, "judge": 1}, []),
+        (FINE | {"rule": 0, "judge": 1}, ["preference"]),
+        (FINE | {"rule": 0, "judge": 0.5}, []),
+        (FINE | {"rule": 0, "judge": 0}, []),
+        (FINE | {"rule": 0, "judge": 1, "preference": 2}, []),
         (FINE | {"rule": 0.5}, ["preference"]),
         (FINE | {"rule": 1}, ["preference"]),
         (FINE | {"rule": 1, "preference": -4}, []),
@@ -119,6 +124,14 @@ def test_what_is_no_such_component_is_refused(known, reason):
         (
             {"judge": {"task": "j", "gate": 0.6}, "preference": {"task": "p", "weight": 0.1}},
             "judge.gate: 0.6 is above preference.gate 0.5",
+        ),
+        (
+            {"judge": {"task": "j", "weight": 0.8}, "preference": {"task": "p", "weight": 0.3}},
+            "judge.weight: 0.8 less the 0.9 .* not above the 0 .*set it above 0.9",
+        ),
+        (
+            {"rule": {"gap": 0.25}, "judge": {"task": "j", "weight": 0.3}, "preference": {"task": "p", "weight": 0.03}},
+            "judge.weight: 0.3 less the 0.09 .* not above the 0.25",
         ),
         (
             {"preference": {"task": "p", "weight": 0.4}},
@@ -216,3 +229,20 @@ def test_whatever_is_known_what_is_missing_completes_it(known):
             components[name] = 0 if name.startswith("penalty/") else 1
     assert missing(components, FULL) == []
     assert math.isfinite(combine(components, FULL))
+
+
+def test_a_veto_may_be_the_name_of_its_task():
+    assert Combination.model_validate({"veto": ["a"]}) == Combination.model_validate({"veto": [{"task": "a"}]})
+
+
+@given(st.permutations("abc"), st.permutations([0, 1]), shares)
+def test_the_order_of_components_changes_nothing(names, vetoes, rule):
+    weights_by_name = {"a": 0.1, "b": 0.2, "c": 0.3}  # their sum in floats depends on the order
+    known = FINE | {"rule": round(rule), "judge": 1, "preference": 1} | {f"penalty/{n}": -1 for n in weights_by_name}
+    config = FULL.model_dump() | {"penalties": weights_by_name}
+    shuffled = config | {
+        "veto": [config["veto"][index] for index in vetoes],
+        "penalties": {name: weights_by_name[name] for name in names},
+    }
+    one, two = (Combination.model_validate(each) for each in (config, shuffled))
+    assert combine(known, one) == combine(dict(reversed(known.items())), two)

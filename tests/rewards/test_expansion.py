@@ -56,11 +56,15 @@ async def test_what_the_rule_accepts_is_preferred_and_not_judged():
     assert result.reason == "rule: equal; preference: a logit; penalty/loops: by loops"
 
 
-async def test_what_the_rule_refuses_is_judged_and_not_preferred():
+async def test_what_the_rule_refuses_is_judged_and_preferred_only_where_it_is_right():
     known = tasks(t=0.0)
     result = await score(known)
+    assert known.rounds == [FIRST, {"judge"}, {"liked"}]
+    assert (result.score, result.components["judge"]) == (pytest.approx(1.3), 1)
+    known = tasks(t=0.0, judge=0.0)
+    result = await score(known)
     assert known.rounds == [FIRST, {"judge"}]
-    assert (result.score, result.components["judge"]) == (1, 1)
+    assert (result.score, result.components["judge"]) == (0, 0)
 
 
 async def test_after_a_veto_nothing_more_is_asked():
@@ -108,7 +112,6 @@ async def test_a_failure_that_matters_has_no_score_and_names_the_component(fails
         (tasks(form=0.0, t=failed()), 0),
         (tasks(form=0.0, language=failed()), 0),
         (tasks(t=1.0, judge=failed()), 1.3),
-        (tasks(t=0.0, liked=failed()), 1),
         (tasks(t=0.0, judge=0.0, liked=failed()), 0),
     ],
 )
@@ -194,13 +197,14 @@ async def test_real_workers_and_models():
             judge.script[:] = ["500"]
             (lost,) = await scorer.score([asked[1].model_copy(update={"response": "Certainly seven it is."})])
         assert right.score == pytest.approx(1 + 0.3 * 0.5)
-        assert (judged.score, judged.components) == (1, {"rule": 0, "judge": 1, "penalty/repetition": 0})
+        assert judged.score == right.score, "what the judge accepts is right"
+        assert judged.components == {"rule": 0, "judge": 1, "preference": 1, "penalty/repetition": 0}
         assert (empty.score, empty.components["judge"]) == (0, 0)
         assert right.score - loop.score > 0.4
         assert (huge.score, huge.status) == (-0.5, "ok")
         assert (lost.score, lost.status) == (None, "error")
         assert lost.reason.startswith("judge: the judge")
-        assert (len(judge.requests), len(preference.requests)) == (2, 2), "only where the rule does not decide"
+        assert (len(judge.requests), len(preference.requests)) == (2, 3), "only where the rule does not decide"
 
 
 def test_the_command_combines(tmp_path):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from rewards.combine import Combination
 from rewards.types import RewardResult
 from rl.metrics import MAX_COMPONENTS, ErrorRateGuard, group_metrics
 from rl.types import ScoredGroup
@@ -59,6 +60,17 @@ def test_components_by_hand():
         "reward/exact/part/mean": 0.5,
         "reward/exact/part/zero_variance_rate": pytest.approx(math.nan, nan_ok=True),
     }
+
+
+def test_the_veto_rate_by_hand():
+    combine = {"math": Combination.model_validate({"veto": [{"task": "v", "min": 0.9}]}), "open": Combination()}
+    groups = [
+        with_components("math", [{"veto/v": 0.89}, {"veto/v": 0.9}]),
+        with_components("math", [{"veto/v": 1.0}, {"veto/v": 1.0}]),
+        with_components("open", [{"rule": 1.0}]),
+    ]
+    metrics = group_metrics(groups, 1, combine)
+    assert {n: v for n, v in metrics.items() if n.endswith("veto_rate")} == {"reward/math/veto_rate": 0.25}
 
 
 def test_a_reward_cannot_flood_the_metrics():

@@ -16,7 +16,7 @@ from rl.prompts import Draw
 from rl.reward_statistics import MIN_STD_SHARE, RATE, RewardStatistics
 from rl.types import ScoredGroup
 from rollout.types import Prompt, SamplingParams
-from tests.fakes import FakeLearner, FakeSampler, FakeTasks, make_group
+from tests.fakes import FakeLearner, FakeSampler, FakeScorer, FakeTasks, make_group
 
 COMBINE = {
     "math": Combination.model_validate({"preference": {"task": "p", "weight": 0.1, "mean": 1.0, "std": 2.0}}),
@@ -120,6 +120,15 @@ async def test_a_group_is_scored_as_a_whole_by_what_held_at_its_draw():
     assert first.scores == [pytest.approx(1.1)] * 3
     assert len(set(second.scores)) == 1
     assert second.scores[0] < 1
+
+
+async def test_a_prompt_that_asks_for_its_task_alone_keeps_the_score():
+    alone = Prompt(id="p", messages=prompt("math").messages, task="math", reference="1", params={"combine": False})
+    sampler = FakeSampler(lambda prompt: ["1"])
+    collect = make_collect_group(
+        sampler, FakeScorer(), sampling=SamplingParams(max_tokens=8), num_samples=1, seed=0, freeze=running().freeze
+    )
+    assert (await asyncio.wait_for(collect(Draw(0, alone)), 5)).scores == [1.0]
 
 
 async def test_a_saved_and_restored_state_goes_on_to_the_bit(tmp_path):
