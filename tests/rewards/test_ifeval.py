@@ -297,7 +297,10 @@ ASKED = [
 ]  # fmt: skip
 
 
-STRICTER = {("keywords:existence", PROSE[2]), ("detectable_format:json_format", PROSE[3])}  # docs/instructions.md says why
+STRICTER = {
+    ("keywords:existence", PROSE[2]),
+    ("detectable_format:json_format", PROSE[3]),
+}  # docs/instructions.md says why
 
 
 @pytest.mark.parametrize(("name", "arguments"), ASKED)
