@@ -199,12 +199,13 @@ def _verify_items(answer: Items, gold: Items, *, evaluated: bool) -> Verdict:
 
 
 def _same_text(one: str, other: str) -> bool:
-    """Equality up to spaces that part no two letters or digits, and braces around one of them."""
+    r"""Equality up to spaces that part no two letters or digits, and braces around one of them: `x^{2}`, `\sqrt{2}`."""
     return _compact(one) == _compact(other)
 
 
 def _compact(text: str) -> str:
-    return re.sub(r"([_^])\{(\w)\}(?!\w)", r"\1\2", re.sub(r"(?<!\w) | (?!\w)", "", text))
+    text = re.sub(r"(?<!\w) | (?!\w)", "", re.sub(r"\\sqrt ?(\w)(?!\w)", r"\\sqrt{\1}", text))
+    return re.sub(r"([_^])\{(\w)\}(?!\w)", r"\1\2", text)
 
 
 def _is_named_chain(sides: list[str]) -> bool:
