@@ -130,17 +130,18 @@ async def measure_tasks(scorer: Scorer, repeats: int, tell: Callable[[str], None
 
 
 async def measure(options: argparse.Namespace, tell: Callable[[str], None]) -> dict[str, dict[str, float]]:
+    parts = options.part or PARTS
     figures: dict[str, dict[str, float]] = {}
     if options.soak:
         from benchmarks.soak import soak
 
         return {"soak": await soak(options.requests, options.workers, tell)}
     async with Scorer(ScorerConfig(num_workers=options.workers)) as scorer:
-        if "speed" in options.parts:
+        if "speed" in parts:
             figures["speed"] = await measure_speed(scorer, options.repeats, options.num, tell)
-        if "tasks" in options.parts:
+        if "tasks" in parts:
             figures["tasks"] = await measure_tasks(scorer, options.repeats, tell)
-    if "accuracy" in options.parts:
+    if "accuracy" in parts:
         graders = {name: make() for name, make in GRADERS.items()}
         figures["accuracy"] = math_accuracy.measure(math_accuracy.read_cases(), graders, tell)
     return figures
@@ -148,7 +149,7 @@ async def measure(options: argparse.Namespace, tell: Callable[[str], None]) -> d
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rewards", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=PARTS, help="what to measure (default: all)")
+    parser.add_argument("--part", action="append", choices=PARTS, help="what to measure (default: all)")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--num", type=int, default=240, help="responses a turn, for speed")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))

@@ -104,6 +104,7 @@ async def soak(num_requests: int, num_workers: int, tell: Callable[[str], None],
     faults: list[str] = []
     async with Scorer(config) as scorer:
         weights = await _weights(scorer, cases)
+        tell(f"{len(cases)} cases have their scores")
         pids = {process.pid for process in multiprocessing.active_children()}
         start, items = time.perf_counter(), list(draw_items(cases, weights, num_requests, seed))
         size = BATCH_PER_WORKER * num_workers
@@ -112,7 +113,8 @@ async def soak(num_requests: int, num_workers: int, tell: Callable[[str], None],
             faults += check_results(batch, await _score(scorer, batch))
             kinds.update(item.kind for item in batch)
             sizes.append(rss_mib())
-        seconds = time.perf_counter() - start
+            seconds = time.perf_counter() - start
+            tell(f"{first + len(batch)} of {num_requests} after {seconds:.0f} s; parent {sizes[-1]:.0f} MiB")
         replaced = {process.pid for process in multiprocessing.active_children()} - pids
         num_retries = scorer.num_retries
     quarter = max(len(sizes) // 4, 1)
