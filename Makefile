@@ -36,6 +36,7 @@ lint: setup
 
 bench: setup
 	$(BIN)/python benchmarks/step.py --json
+	$(BIN)/python -m benchmarks.rewards --json
 
 clean:
 	rm -rf .venv build *.egg-info

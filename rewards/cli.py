@@ -34,7 +34,8 @@ def add_commands(subparsers: Any) -> None:
     tasks.set_defaults(run=_list)
     score = commands.add_parser("score", parents=[shared, scorer], help="JSON lines in, one result a line out")
     score.set_defaults(run=_score)
-    check = commands.add_parser("check", parents=[shared, scorer], help="run every task's conformance cases")
+    check = commands.add_parser("check", parents=[shared, scorer], help="run tasks' conformance cases")
+    check.add_argument("tasks", nargs="*", metavar="TASK", help="the tasks to check (default: all)")
     check.add_argument(
         "--data", type=Path, metavar="FILE.jsonl", help="check that each row's own reference is accepted"
     )
@@ -71,7 +72,8 @@ def _check(options: argparse.Namespace) -> int:
     from rewards.conformance import check
 
     with _results() as out:
-        num_failures = asyncio.run(check(read_scorer_config(options), options.data, lambda line: print(line, file=out)))
+        job = check(read_scorer_config(options), options.data, lambda line: print(line, file=out), options.tasks)
+        num_failures = asyncio.run(job)
     return int(num_failures > 0)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,23 @@ BATCH = 256  # rows that are judged at once
 BINDING = "honest", "forged"  # how cases begin that a live model must judge like the recorded one
 
 
-async def check(config: ScorerConfig, data: Path | None, tell: Callable[[str], None]) -> int:
-    """Judge all conformance cases, and each row of `data` against its own reference; the number of failures.
+async def check(config: ScorerConfig, data: Path | None, tell: Callable[[str], None], names: Sequence[str] = ()) -> int:
+    """Judge the cases of the named tasks, or of all, and each row of `data` by its reference: the number of failures.
 
     The replies of models are those recorded with the cases. Where `config` has a model, the cases that ask it are
     judged live too: honest and forged ones must agree with the record, of others it is told whether they do. Raises
-    ValueError for a data file that cannot be read.
+    ValueError for an unknown task, and for a data file that cannot be read.
     """
     num_failures = 0
+    tasks = load_tasks(tuple(config.plugins))
+    chosen = [find_task(name, tasks) for name in names] or list(tasks.values())
     async with Scorer(config) as scorer:
-        for name, task in load_tasks(tuple(config.plugins)).items():
+        for task in chosen:
             failures = await _check_cases(task, scorer)
             num_failures += len(failures)
             for failure in failures:
-                tell(f"FAILED {name}, {failure}")
-            tell(f"{name}: {len(task.cases) - len(failures)} of {len(task.cases)} cases pass")
+                tell(f"FAILED {task.name}, {failure}")
+            tell(f"{task.name}: {len(task.cases) - len(failures)} of {len(task.cases)} cases pass")
             num_failures += await _check_live(task, scorer, tell)
         if data is not None:
             num_failures += await _check_data(data, scorer, config, tell)

@@ -57,6 +57,9 @@ class Checkpointer:
         path = self.folder / f"step-{step}"
         await self.learner.load(path)
         states = json.loads((path / "state.json").read_text())
+        absent = ", ".join(self.parts.keys() - states.keys())
+        if absent:
+            raise ValueError(f"{path} has no state of {absent}: an earlier version made it; go on with that one")
         for name, part in self.parts.items():
             part.load(states[name])
         return step

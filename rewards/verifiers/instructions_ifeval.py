@@ -1,7 +1,7 @@
 """The 25 instructions of IFEval (Zhou et al. 2023, 2311.07911): checks of prepared texts.
 
 They agree with the published checkers but where those hold for what does not follow the instruction, or hang on
-chance: docs/rows lists the differences.
+chance: docs/instructions.md lists the differences.
 """
 
 import json

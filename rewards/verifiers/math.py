@@ -20,7 +20,7 @@ MAX_BARS = 12  # the grammar takes exponential time to pair more
 
 _CHAIN = re.compile(r"(?<![<>!:\\])=|\\approx|≈|\\simeq|\\sim(?![a-z])")
 _NAME = re.compile(
-    r"\\?[A-Za-z]\w*(?:_\{\w+\})?(?:\([a-zA-Z, ]+\))?|\([a-z](?:, ?[a-z])+\)|[A-Za-z](?: ?[+-] ?[A-Za-z])+"
+    r"\\?[A-Za-z]\w*(?:_\{\w+\})?'*(?:\([a-zA-Z, ]+\))?|\([a-z](?:, ?[a-z])+\)|[A-Za-z](?: ?[+-] ?[A-Za-z])+"
 )
 _OPERATION = re.compile(
     r"\\(?:int|sum|prod|lim|binom|tbinom|dbinom|div)(?![a-z])|!|(?<=[\w)}\]]) ?(?:\+|-|\*|÷|×) ?(?=[\w(\\{])"
@@ -129,12 +129,14 @@ def _verify_chain(answer: str, gold: str, *, evaluated: bool) -> Verdict:
     if _same_text(answer, gold):
         return Verdict(True, "the same text")
     golden = [side.strip() for side in _CHAIN.split(gold)]
-    if len(golden) == 2 and _NAME.fullmatch(golden[0]) and all(golden):
+    if _is_named_chain(golden):
         sides = [side.strip() for side in _CHAIN.split(answer)]
         named = len(sides) > 1 and _NAME.fullmatch(sides[0])
         if not named or _same_text(sides[0], golden[0]):
-            right = _verify_chain(answer, golden[1], evaluated=evaluated)
-            return right if right.equal or len(sides) == 1 else _verify_side(answer, gold, evaluated=evaluated)
+            right = _verify_chain(answer, golden[-1], evaluated=evaluated)
+            if right.equal or len(sides) != 2 or len(golden) > 2:
+                return right  # as a whole, Math-Verify would look at a chain's last side alone
+            return _verify_side(answer, gold, evaluated=evaluated)
     if len(golden) > 1:
         return _verify_side(answer, gold, evaluated=evaluated)
     sides = [side.strip() for side in _CHAIN.split(without_names(answer))]
@@ -172,6 +174,8 @@ def _verify_side(answer: str, gold: str, *, evaluated: bool) -> Verdict:
         return Verdict(*same_rounded(number, gold))
     if (_variables(answer) - _variables(gold)) & {name.swapcase() for name in _variables(gold)}:
         return Verdict(False, "a variable of the other case")
+    if _num_primes(answer) != _num_primes(gold):  # Math-Verify drops them
+        return Verdict(False, "other primes than the reference's")
     return Verdict(same_expression(answer, gold), "compared by Math-Verify")
 
 
@@ -195,12 +199,20 @@ def _verify_items(answer: Items, gold: Items, *, evaluated: bool) -> Verdict:
 
 
 def _same_text(one: str, other: str) -> bool:
-    """Equality up to spaces that part no two letters or digits, and braces around one of them."""
+    r"""Equality up to spaces that part no two letters or digits, and braces around one of them: `x^{2}`, `\sqrt{2}`."""
     return _compact(one) == _compact(other)
 
 
 def _compact(text: str) -> str:
-    return re.sub(r"([_^])\{(\w)\}(?!\w)", r"\1\2", re.sub(r"(?<!\w) | (?!\w)", "", text))
+    text = re.sub(r"(?<!\w) | (?!\w)", "", re.sub(r"\\sqrt ?(\w)(?!\w)", r"\\sqrt{\1}", text))
+    return re.sub(r"([_^])\{(\w)\}(?!\w)", r"\1\2", text)
+
+
+def _is_named_chain(sides: list[str]) -> bool:
+    r"""Whether a reference's sides are a name and values: no parts of `\sum_{k=0}^n`, nor of `x = 1, y = 2`."""
+    if len(sides) < 2 or not all(sides) or not _NAME.fullmatch(sides[0]):
+        return False
+    return len(sides) == 2 or all(_balanced(side) and "," not in side for side in sides)
 
 
 def _balanced(text: str) -> bool:
@@ -215,3 +227,7 @@ def _balanced(text: str) -> bool:
 def _variables(text: str) -> set[str]:
     """The single letters of a text that stand for themselves."""
     return set(re.findall(r"[A-Za-z]", re.sub(r"\\?[A-Za-z]{2,}", " ", text)))
+
+
+def _num_primes(text: str) -> int:
+    return len(re.findall(r"['′]|\\prime(?![a-z])", text))

@@ -6,9 +6,11 @@ from fractions import Fraction
 
 MAX_DIGITS = 200
 
-_SPACING = re.compile(r"\\(?:[,;:! ]|(?:left|right|displaystyle|quad|qquad|limits)(?![a-zA-Z]))|~")
-_THOUSANDS = re.compile(r"(?<=\d)(?:\\,|\{,\}|\\!,|,\\!|\\ )(?=\d{3}(?!\d))")
-_WRAPPER = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|operatorname|mbox)\s?\{([^{}]*)\}")
+_SPACING = re.compile(r"(?<!\\)\\(?:[,;:! ]|(?:left|right|displaystyle|quad|qquad|limits)(?![a-zA-Z]))|~")
+_THOUSANDS = re.compile(r"(?<=\d)(?:(?:\\,|\{,\}|\\!,|\\ )(?=\d{3}(?!\d))|,\\! ?(?=\d))")
+_GROUPED = re.compile(r"[+-]?\d{1,3}(?: \d{3})+(?=$| \d+/\d+|\.\d| ?[^\d\s/,.])")
+_BETWEEN_MATHS = re.compile(r" ?(?<!\\)\$(,? (?:and|or) |, ?)\$ ?")
+_WRAPPER = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|operatorname|mbox|mathcal)\s?\{([^{}]*)\}")
 _PI = re.compile(r"(?<![\\A-Za-z])pi(?![A-Za-z])")
 _ROOT = re.compile(r"√\s?(?:\(([^()]*)\)|(\w+))")
 _SYMBOLS = {
@@ -30,13 +32,14 @@ _SYMBOLS = {
     "\\$": "$",
 }
 _FRACTION = re.compile(r"\\[dtc]?frac\s?(?:\{([^{}]*)\}|(\d))\s?(?:\{([^{}]*)\}|(\d))")
-_MIXED = re.compile(r"(-?)(\d+) (\d+/\d+)(?=$|\D)")
+_MIXED = re.compile(r"([+-]?)(\d+) (\d+/\d+)(?=$|\D)")
 _NUMBER = re.compile(
     r"(?P<sign>[+-]?) ?(?P<int>\d{1,3}(?:,\d{3})+|\d*)(?:\.(?P<frac>\d+))?\.?"
     r"(?: ?/ ?(?P<den>-?\d+))?(?: ?(?:e|E|\*10\^|\\times10\^|\\cdot10\^)\{?(?P<exp>[+-]?\d{1,3})\}?)?"
     r" ?(?P<percent>%?) ?(?P<unit>[^\d%]*(?:\^\{?[23]\}?)?)"
 )
 _UNIT = re.compile(r"[A-Za-z°$€£µ][A-Za-z°/²³ .-]*(?:\^\{?[23]\}?)?|")
+_PERCENT = frozenset({"percent", "per cent", "pct", "percentage"})
 _SPELLED = {"degrees": "°", "degree": "°", "dollars": "$", "dollar": "$", "euros": "€", "euro": "€", "pounds": "£"}
 
 
@@ -56,13 +59,14 @@ def plain(text: str) -> str:
     for opening, closing in (("\\(", "\\)"), ("\\[", "\\]"), ("$$", "$$"), ("$", "$")):
         if text.startswith(opening) and text.endswith(closing) and len(text) > len(opening) + len(closing) - 1:
             text = text[len(opening) : -len(closing)].strip()
+    text = _BETWEEN_MATHS.sub(r"\1", text)
     text = _SPACING.sub(" ", _THOUSANDS.sub("", text).replace("\\!", ""))
     text = _WRAPPER.sub(r" \1", text)
     for symbol, command in _SYMBOLS.items():
         text = text.replace(symbol, command)
     text = _PI.sub(r"\\pi ", text)
     text = _ROOT.sub(lambda found: f"\\sqrt{{{found[1] or found[2]}}}", text)
-    return " ".join(text.split()).removesuffix(".").strip()
+    return " ".join(text.split()).removesuffix(".").rstrip("\\ ")
 
 
 def parse_number(text: str) -> Number | None:
@@ -72,7 +76,10 @@ def parse_number(text: str) -> Number | None:
     """
     if sum(c.isdigit() for c in text) > MAX_DIGITS:
         return None
-    text = _flat_fraction(plain(text)).replace("\\times 10", "\\times10").replace("\\cdot 10", "\\cdot10")
+    text = plain(text)
+    if grouped := _GROUPED.match(text):  # `1 000`; what is in front of a bar is no group: `1 234/567`
+        text = grouped.group().replace(" ", "") + text[grouped.end() :]
+    text = _flat_fraction(text).replace("\\times 10", "\\times10").replace("\\cdot 10", "\\cdot10")
     sign, text = ("-", text[1:]) if text[:1] == "-" and text[1:2] in tuple("$€£") else ("", text)
     currency = text[:1] if text[:1] in tuple("$€£") else ""
     found = _NUMBER.fullmatch(text[len(currency) :].strip())
@@ -90,7 +97,9 @@ def parse_number(text: str) -> Number | None:
     if found["exp"]:
         value *= Fraction(10) ** int(found["exp"])
     value = -value if "-" in (sign, found["sign"]) else value
-    return Number(value, len(fraction), bool(found["percent"]), _canonical(unit))
+    unit = _canonical(unit)
+    percent = bool(found["percent"]) or unit in _PERCENT
+    return Number(value, len(fraction), percent, "" if unit in _PERCENT else unit)
 
 
 def parse_rational(text: str) -> Fraction | None:
@@ -107,7 +116,8 @@ def _canonical(unit: str) -> str:
 
 def _flat_fraction(text: str) -> str:
     r"""`\frac{3}{4}` as `3/4`; a mixed number `1\frac{1}{2}` or `1 1/2` as an improper fraction."""
-    if mixed := _MIXED.match(text):
+    mixed = _MIXED.match(text)
+    if mixed and _is_proper(*mixed[3].split("/")):
         return _improper(mixed[1] + mixed[2], *mixed[3].split("/")) + text[mixed.end() :]
     found = _FRACTION.search(text)
     if not found or _FRACTION.search(text, found.end()):
@@ -119,6 +129,11 @@ def _flat_fraction(text: str) -> str:
     if re.fullmatch(r"-?\d+", before):
         return _improper(before, top, bottom) + text[found.end() :]
     return f"{before}{top}/{bottom}{text[found.end() :]}"
+
+
+def _is_proper(top: str, bottom: str) -> bool:
+    """Whether a fraction may stand in a mixed number: `11 7/6` has no one reading."""
+    return 0 <= int(top) < int(bottom)
 
 
 def _improper(whole: str, top: str, bottom: str) -> str:

@@ -161,7 +161,7 @@ def test_nothing_follows_nothing(name):
         assert judge(text, {"id": name, **arguments}).score == 0
 
 
-# Where the published checkers err on these tables; docs/rows says how.
+# Where the published checkers err on these tables; docs/instructions.md says how.
 DIFFERENT = {
     "count:conjunctions",
     "count:person_names",
