@@ -104,7 +104,7 @@ async def measure_task(scorer: Scorer, task: Task, repeats: int) -> tuple[float,
         [task.example, *(task.request(case) for case in cases)] if task.ask is None else list(map(task.request, cases))
     )
     rates, singles, num_wrong = [], [], 0
-    for _ in range(repeats):
+    for _ in range(repeats + 1):  # the first turn imports what the task needs, and is dropped
         start = time.perf_counter()
         results = await scorer.score(requests)
         rates.append(len(requests) / (time.perf_counter() - start))
@@ -114,7 +114,7 @@ async def measure_task(scorer: Scorer, task: Task, repeats: int) -> tuple[float,
         start = time.perf_counter()
         await scorer.score([request])
         singles.append(time.perf_counter() - start)
-    return median(rates), singles, num_wrong
+    return median(rates[1:]), singles, num_wrong
 
 
 async def measure_tasks(scorer: Scorer, repeats: int, tell: Callable[[str], None]) -> dict[str, float]:

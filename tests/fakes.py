@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -448,3 +449,33 @@ class FakeService:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+FAKE_LEAN = """#!{python}
+import json, os, sys, time
+source = open(sys.argv[-1], encoding="utf-8").read()
+lines = source.splitlines()
+def say(severity, line, data):
+    print(json.dumps(dict(severity=severity, pos=dict(line=line, column=0), data=data)), flush=True)
+name = lines[-1].removeprefix("#print axioms ")
+clean = f"'{{name}}' does not depend on any axioms"
+if "hangs" in source: time.sleep(600)
+if "dies" in source: os.kill(os.getpid(), 9)
+if "floods" in source:
+    while True: print("x" * 10**6, flush=True)
+if "wrong_statement" in source: say("error", 2, "unknown identifier")
+if "fails" in source: say("error", len(lines) - 2, "unsolved goals")
+if "traces" in source: say("information", 4, clean)
+elif "native" in source: say("information", len(lines), f"'{{name}}' depends on axioms: [propext, Lean.bad]")
+elif "classical" in source: say("information", len(lines), f"'{{name}}' depends on axioms: [propext,\\n Quot.sound]")
+elif "garbage" in source: print('{{"pos": 1}} [NaN'); say("information", len(lines), clean)
+else: say("information", len(lines), clean)
+sys.exit(int("fails" in source))
+"""
+
+
+def write_fake_lean(path: Path) -> str:
+    """A program that speaks like `lean --json`, and does what words in the proof say."""
+    path.write_text(FAKE_LEAN.format(python=sys.executable))
+    path.chmod(0o755)
+    return str(path)

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rewards.extraction import EXTRACT, extract_answer
-from rewards.response import MAX_SPAN_CHARS, BoundExceeded, clean, last_boxed, split_response
+from rewards.response import MAX_SPAN_CHARS, MAX_TAIL_CHARS, BoundExceeded, clean, last_boxed, split_response
 
 PIECES = st.sampled_from(
     ["<think>", "</think>", "\\boxed{", "\\fbox{", "\\boxed ", "{", "}", "\\{", "\\}", "\\", "$", "\n", " ", "7", "-",
@@ -134,3 +134,30 @@ def test_time_is_linear(piece):
 
     small, large = seconds(100_000), seconds(800_000)
     assert large < 30 * small + 0.05
+
+
+@pytest.mark.parametrize("extract", EXTRACT)
+@given(thinking=TAGLESS, answer=TAGLESS)
+def test_the_thinking_says_nothing_about_the_answer(extract, thinking, answer):
+    assert extract_answer(f"<think>{thinking}</think>{answer}", extract) == extract_answer(answer, extract)
+
+
+@given(before=TEXTS, answer=TAGLESS)
+def test_an_open_thinking_has_no_answer(before, answer):
+    assert extract_answer(f"{before}<think>{answer}") is None
+
+
+@given(filling=st.sampled_from(["x ", "\\boxed{1} ", "is 7. ", "$"]), number=st.integers(0, 999))
+def test_what_is_long_before_the_box_does_not_matter(filling, number):
+    assert extract_answer(filling * MAX_TAIL_CHARS + f"\\boxed{{{number}}}") == str(number)
+
+
+MARKS = st.sampled_from(["\\boxed", "\\fbox", "{", "}", "\\{", "\\}", "7", " "])
+
+
+@given(st.lists(MARKS).map("".join))
+def test_a_box_holds_a_part_of_the_text_and_nothing_behind_it_changes_that(text):
+    inside = last_boxed(text)
+    assert inside is None or inside in text
+    if inside is not None and text.endswith("}"):
+        assert last_boxed(f"{text} and so on, {7}.") == inside
