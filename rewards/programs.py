@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewards.response import split_response
-from rewards.sandbox import Limits, Run
+from rewards.sandbox import UNSAFE_LOCAL, Limits, Run
 from rewards.types import RewardResult
 from rewards.verifiers.programs import last_program
 
@@ -14,8 +14,6 @@ PARAMS = {
     "reward": "all (default): 1 only where every test passes; fraction: the share of tests that pass",
     "timeout_s": "4 (default): seconds of wall time that one run may take",
     "memory_mib": "512 (default): memory of one run",
-    "unsafe_local": "false (default): an error where programs cannot be isolated; true: they run without isolation "
-    "there, with limits and a filter of system calls, but with all files of this user",
 }
 
 
@@ -25,7 +23,6 @@ class Settings:
 
     limits: Limits
     by_fraction: bool
-    unsafe_local: bool
 
 
 @dataclass(slots=True)
@@ -50,23 +47,19 @@ class Tally:
             score=share if settings.by_fraction else float(share == 1),
             components={"passed": share},
             extracted=source,
-            reason=reason if self.isolated else f"{reason}; ran without isolation, as params.unsafe_local allows",
+            reason=reason if self.isolated else f"{reason}; ran without isolation, as {UNSAFE_LOCAL} allows",
             verifier=verifier,
         )
 
 
 def read_settings(params: Mapping[str, Any]) -> Settings:
     """The settings of a request's params. Raises ValueError naming the one that cannot be used."""
-    unsafe_local = params.get("unsafe_local", False)
-    if not isinstance(unsafe_local, bool):
-        raise ValueError(f"params.unsafe_local: {unsafe_local!r} is neither true nor false")
     return Settings(
         limits=Limits(
             wall_s=number(params, "timeout_s", 4, least=0.1, most=60),
             memory_mib=int(number(params, "memory_mib", 512, least=64, most=8192)),
         ),
         by_fraction=choice(params, "reward", REWARDS) == "fraction",
-        unsafe_local=unsafe_local,
     )
 
 

@@ -19,7 +19,7 @@ from rewards.programs import (
 )
 from rewards.registry import Case, reward
 from rewards.response import BoundExceeded
-from rewards.sandbox import Program, SandboxError, run_program
+from rewards.sandbox import Program, SandboxError, allows_unsafe_local, run_program
 from rewards.tasks.code_stdio import block
 from rewards.types import RewardRequest, RewardResult
 from rewards.verifiers.programs import read_json, same_value
@@ -145,7 +145,7 @@ def code_function(request: RewardRequest) -> RewardResult:
             return no_program("code_function")
         limits = dataclasses.replace(settings.limits, output_bytes=2 * reference.num_bytes + MAX_EXTRA_BYTES)
         program = Program(source=source, function=reference.function, arguments=reference.arguments)
-        run = run_program(program, limits, unsafe_local=settings.unsafe_local)
+        run = run_program(program, limits, unsafe_local=allows_unsafe_local())
     except BoundExceeded as error:
         return RewardResult(score=0, reason=str(error), verifier="code_function")
     except SandboxError as error:

@@ -16,7 +16,7 @@ from rewards.programs import (
 )
 from rewards.registry import Case, reward
 from rewards.response import BoundExceeded
-from rewards.sandbox import Limits, Program, Run, SandboxError, run_program
+from rewards.sandbox import Limits, Program, Run, SandboxError, allows_unsafe_local, run_program
 from rewards.types import RewardRequest, RewardResult
 from rewards.verifiers.programs import WHITESPACE, same_output
 
@@ -131,7 +131,7 @@ def _run(source: str, text: str, wanted: str, settings: Settings, left_s: float)
         output_bytes=len(wanted.encode(errors="replace")) + MAX_EXTRA_BYTES,
     )
     program = Program(source=source, stdin=text.encode(errors="replace"))
-    return run_program(program, limits, unsafe_local=settings.unsafe_local)
+    return run_program(program, limits, unsafe_local=allows_unsafe_local())
 
 
 def _read_tests(reference: Any) -> list[tuple[str, str]] | None:

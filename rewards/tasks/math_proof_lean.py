@@ -12,6 +12,7 @@ from pathlib import Path
 from rewards.params import number
 from rewards.registry import Case, reward
 from rewards.response import split_response
+from rewards.sandbox import UNSAFE_LOCAL, allows_unsafe_local
 from rewards.types import RewardRequest, RewardResult
 from rewards.verifiers.lean import LeanFile, find_refusal, make_file, read_proof, read_statement, read_verdict
 
@@ -31,7 +32,6 @@ def _block(proof: str) -> str:
 @reward(
     "math_proof_lean",
     params={
-        "lean": "the program (default: `lean` on PATH); `lake env` sets LEAN_PATH for Mathlib",
         "timeout_s": "8 (default): seconds of wall time; the scorer's timeout_s is above it",
         "memory_mib": "2048 (default): Lean's own limit; the worker's memory_mib is above it",
     },
@@ -73,15 +73,13 @@ def math_proof_lean(request: RewardRequest) -> RewardResult:
     """1 where Lean 4 accepts the answer as the proof of the reference's statement, from the usual three axioms.
 
     Reference: the statement, `theorem NAME ... : ...` without proof, or an object with it and a `header` of imports.
-    The answer, or its last fenced block, is the proof alone. Without Lean the status is error. Lean runs under limits,
-    not in a sandbox: what could run code is refused before. No real Lean was there to test this with: the tests have
-    a program that speaks like it.
+    The answer, or its last fenced block, is the proof alone. Without Lean the status is error. Lean is `lean` on PATH,
+    or the program that SHARPEN_LEAN names. It runs under limits, not in a sandbox, so SHARPEN_UNSAFE_LOCAL=1 must allow
+    it, though what could run code is refused before. No real Lean was there to test this with: the tests have a
+    program that speaks like it.
     """
     timeout_s = number(request.params, "timeout_s", 8, 0.1, 600)
     memory_mib = int(number(request.params, "memory_mib", 2048, 64, 65_536))
-    lean = request.params.get("lean", "lean")
-    if not isinstance(lean, str):
-        raise ValueError(f"params.lean: {lean!r:.100} is no path")
     try:
         statement = read_statement(request.reference)
     except ValueError as error:
@@ -92,7 +90,7 @@ def math_proof_lean(request: RewardRequest) -> RewardResult:
         return RewardResult(score=0, reason=str(refusal))
     file = make_file(statement, proof, secrets.token_hex(16))
     try:
-        output = _compile(lean, file, timeout_s, memory_mib)
+        output = _compile(_find_lean(), file, timeout_s, memory_mib)
     except NoLean as error:
         return RewardResult(score=None, status="error", reason=str(error))
     score, reason = (0, f"more than {timeout_s:g} s") if output is None else read_verdict(output, file)
@@ -100,11 +98,19 @@ def math_proof_lean(request: RewardRequest) -> RewardResult:
     return RewardResult(score=score, status=status, reason=reason, extracted=proof[:1_000])
 
 
-def _compile(lean: str, file: LeanFile, timeout_s: float, memory_mib: int) -> str | None:
-    """What Lean writes, or None where it takes too long; it and what it started are gone then. Raises NoLean."""
-    program = shutil.which(lean)
+def _find_lean() -> str:
+    """The program. Raises NoLean where there is none, or where it must not run."""
+    name = os.environ.get("SHARPEN_LEAN", "lean")
+    program = shutil.which(name)
     if program is None:
-        raise NoLean(f"no program {lean!r}: install Lean 4 (elan), or name it by params.lean")
+        raise NoLean(f"no program {name!r}: install Lean 4 (elan), or name it in the environment variable SHARPEN_LEAN")
+    if not allows_unsafe_local():
+        raise NoLean(f"Lean runs without a sandbox; the environment variable {UNSAFE_LOCAL}=1 allows that")
+    return program
+
+
+def _compile(program: str, file: LeanFile, timeout_s: float, memory_mib: int) -> str | None:
+    """What Lean writes, or None where it takes too long; it and what it started are gone then. Raises NoLean."""
     with tempfile.TemporaryDirectory(prefix="sharpen-lean-") as folder:
         source, output = Path(folder, "Proof.lean"), Path(folder, "output")
         source.write_text(file.text, encoding="utf-8")
@@ -127,7 +133,7 @@ def _compile(lean: str, file: LeanFile, timeout_s: float, memory_mib: int) -> st
         finally:
             _kill(process)
         if code not in (0, 1, -signal.SIGXFSZ):  # the last: it wrote too much, which the answer made it do
-            raise NoLean(f"{lean} ended with code {code}")
+            raise NoLean(f"{program} ended with code {code}")
         return output.read_text(encoding="utf-8", errors="replace")
 
 

@@ -112,7 +112,7 @@ def test_functions(isolated, source, tests, params, score):
     ("name", "value"),
     [
         ("reward", "most"), ("timeout_s", 0), ("timeout_s", "4"), ("timeout_s", True), ("timeout_s", float("nan")),
-        ("memory_mib", 1), ("unsafe_local", 1), ("unsafe_local", "true"), ("tolerance", -1),
+        ("memory_mib", 1), ("tolerance", -1),
     ],
 )  # fmt: skip
 def test_params_that_cannot_be_used_are_named(task, name, value):
@@ -144,28 +144,32 @@ def test_a_wrong_answer_ends_the_tests(isolated):
     ("task", "response", "reference"),
     [("code_stdio", ECHO, PASS), ("code_function", IDENTITY, function_of(([1], 1)))],
 )
-def test_without_isolation_nothing_is_judged_unless_that_is_allowed(not_isolated, task, response, reference):
+def test_without_isolation_nothing_is_judged_unless_that_is_allowed(
+    not_isolated, monkeypatch, task, response, reference
+):
     result = judge(task, response, reference)
     assert (result.score, result.status) == (None, "error")
     assert "cannot be isolated here" in result.reason
-    assert "params.unsafe_local" in result.reason
+    assert "SHARPEN_UNSAFE_LOCAL" in result.reason
     assert judge(task, "", reference).score == 0, "no program, no need for isolation"
-    allowed = judge(task, response, reference, unsafe_local=True)
+    assert judge(task, response, reference, unsafe_local=True).score is None, "a request has no say in it"
+    monkeypatch.setenv("SHARPEN_UNSAFE_LOCAL", "1")
+    allowed = judge(task, response, reference)
     assert (allowed.score, allowed.status) == (1, "ok")
     assert "ran without isolation" in allowed.reason
 
 
 @pytest.mark.parametrize("task", ["code_stdio", "code_function"])
-def test_hostile_cases_score_the_same_without_isolation(not_isolated, task):
+def test_hostile_cases_score_the_same_without_isolation(not_isolated, monkeypatch, task):
+    monkeypatch.setenv("SHARPEN_UNSAFE_LOCAL", "1")
     registered = load_tasks()[task]
     for case in registered.cases:
-        request = registered.request(case)
-        request = request.model_copy(update={"params": {**request.params, "unsafe_local": True}})
-        assert registered.function(request).score == case.score, case.name
+        assert registered.function(registered.request(case)).score == case.score, case.name
 
 
-def test_with_isolation_unsafe_local_changes_nothing(isolated):
-    result = judge("code_stdio", ECHO, PASS, unsafe_local=True)
+def test_with_isolation_that_permission_changes_nothing(isolated, monkeypatch):
+    monkeypatch.setenv("SHARPEN_UNSAFE_LOCAL", "1")
+    result = judge("code_stdio", ECHO, PASS)
     assert (result.score, result.reason) == (1, "passes all 1 tests")
 
 

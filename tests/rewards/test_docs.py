@@ -34,8 +34,7 @@ def test_a_row_fills_its_columns_and_names_the_parameters(name, row):
 def test_the_other_documents_are_there():
     for page in ("tasks.md", "rewards.md", "instructions.md"):
         for link in re.findall(r"\]\((\w+\.md)\)", (DOCS / page).read_text()):
-            # service.md comes with the service.
-            assert link == "service.md" or (DOCS / link).is_file(), f"{page} links to {link}"
+            assert (DOCS / link).is_file(), f"{page} links to {link}"
 
 
 PAGE = (DOCS / "rewards.md").read_text()

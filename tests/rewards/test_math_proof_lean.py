@@ -11,17 +11,18 @@ TASK = load_tasks()["math_proof_lean"]
 STATEMENT = "theorem t' (a b : Nat) : a + b = b + a"
 
 
-@pytest.fixture(scope="module")
-def lean(tmp_path_factory):
-    return write_fake_lean(tmp_path_factory.mktemp("lean") / "lean")
+@pytest.fixture
+def lean(tmp_path, monkeypatch):
+    monkeypatch.setenv("SHARPEN_LEAN", write_fake_lean(tmp_path / "lean"))
+    monkeypatch.setenv("SHARPEN_UNSAFE_LOCAL", "1")
 
 
-def judge(proof, lean, reference=STATEMENT, **params):
+def judge(proof, reference=STATEMENT, **params):
     request = RewardRequest(
         task="math_proof_lean",
         response=f"```lean\n{proof}\n```",
         reference=reference,
-        params={"lean": lean, "timeout_s": 60, **params},
+        params={"timeout_s": 60, **params},
     )
     result = TASK.judge(request)
     assert isinstance(result, RewardResult)
@@ -43,22 +44,30 @@ def judge(proof, lean, reference=STATEMENT, **params):
     ],
 )
 def test_what_lean_says_decides(lean, proof, score, status, reason):
-    result = judge(proof, lean)
+    result = judge(proof)
     assert (result.score, result.status) == (score, status)
     assert reason in result.reason
 
 
 def test_a_proof_that_takes_too_long_is_wrong(lean):
-    result = judge("by hangs", lean, timeout_s=1)
+    result = judge("by hangs", timeout_s=1)
     assert (result.score, result.status) == (0, "ok")
     assert "more than 1 s" in result.reason
 
 
-def test_without_lean_nothing_is_judged_but_what_needs_none():
-    result = judge("by omega", "no-such-lean")
+def test_without_lean_nothing_is_judged_but_what_needs_none(monkeypatch):
+    monkeypatch.setenv("SHARPEN_LEAN", "no-such-lean")
+    result = judge("by omega")
     assert (result.score, result.status) == (None, "error")
     assert "install Lean" in result.reason
-    assert judge("by sorry", "no-such-lean").score == 0
+    assert judge("by sorry").score == 0
+
+
+def test_lean_runs_without_a_sandbox_only_where_that_is_allowed(lean, monkeypatch):
+    monkeypatch.delenv("SHARPEN_UNSAFE_LOCAL")
+    result = judge("by omega")
+    assert (result.score, result.status) == (None, "error")
+    assert "SHARPEN_UNSAFE_LOCAL=1" in result.reason
 
 
 @pytest.mark.parametrize(
@@ -68,7 +77,7 @@ def test_without_lean_nothing_is_judged_but_what_needs_none():
      "theorem wrong_statement : X"],
 )  # fmt: skip
 def test_a_statement_that_is_none_is_unscorable(lean, reference):
-    result = judge("by omega", lean, reference=reference)
+    result = judge("by omega", reference=reference)
     assert (result.score, result.status) == (None, "unscorable")
 
 
