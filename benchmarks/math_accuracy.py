@@ -8,7 +8,9 @@ from pathlib import Path
 
 from benchmarks.graders import Grader
 
-CASES = Path(__file__).parent / "data" / "math_cases.jsonl"
+DATA = Path(__file__).parent / "data"
+CASES = DATA / "math_cases.jsonl"  # in which faults of `math` were looked for, and mended
+HELD_OUT = DATA / "math_cases_heldout.jsonl"  # collected apart, and used for nothing but this measurement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -143,7 +143,9 @@ async def measure(options: argparse.Namespace, tell: Callable[[str], None]) -> d
             figures["tasks"] = await measure_tasks(scorer, options.repeats, tell)
     if "accuracy" in parts:
         graders = {name: make() for name, make in GRADERS.items()}
-        figures["accuracy"] = math_accuracy.measure(math_accuracy.read_cases(), graders, tell)
+        for name, path in (("fitted", math_accuracy.CASES), ("held out", math_accuracy.HELD_OUT)):
+            tell(f"cases that are {name}:")
+            figures[f"accuracy, {name}"] = math_accuracy.measure(math_accuracy.read_cases(path), graders, tell)
     return figures
 
 
