@@ -176,9 +176,10 @@ def test_time_is_linear(piece):
 
 def test_memory_stays_far_below_the_limit_of_a_worker():
     code = (
-        "from tests.rewards.test_language_consistency import TEXTS, judge; import resource\n"
+        "from tests.rewards.test_language_consistency import TEXTS, judge\n"
         "for language, text in TEXTS.items(): judge(text * 20, language)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        # The peak of this process alone: ru_maxrss starts with that of the one that forked it.
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM:')))"
     )
     used = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert int(used) < 1024
+    assert int(used) / 1024 < 1024

@@ -253,7 +253,8 @@ async def test_conformance_cases_are_judged_live_by_the_models_given(server, pre
         judge=JudgeConfig(url=f"{server.url}/v1", model="j", canaries=False, **FAST),
         preference=PreferenceConfig(url=preference_server.url, **FAST),
     )
-    num_failures = await check(config, None, lines.append)
+    ours = [task.name for task in load_tasks().values() if task.is_ours]  # other tests may have registered more
+    num_failures = await check(config, None, lines.append, ours)
     assert num_failures > 0
     assert "reference_judge, live case 'honest': FAILED: score 0 (the judge: incorrect), recorded 1" in lines
     assert "reference_judge, live case 'injected': agrees: score 0 (the judge: incorrect), recorded 0" in lines
