@@ -10,6 +10,7 @@ from typing import Any
 
 from rewards.response import clean
 from rewards.verifiers.expressions import read_reference, same_expression, same_rounded
+from rewards.verifiers.magnitude import magnitude, of_other_size
 from rewards.verifiers.numbers import MAX_DIGITS, parse_number, plain, same_number
 from rewards.verifiers.shapes import Items, split_items, without_names
 
@@ -79,7 +80,7 @@ def _read_reference(item: Any) -> str:
     if items is not None:
         for part in items.parts:
             _read_reference(part)
-    elif not read_reference(text):
+    elif magnitude(text) is None and not read_reference(text):
         raise UnreadableReference(f"cannot read the reference {text[:80]!r}")
     return text
 
@@ -176,6 +177,8 @@ def _verify_side(answer: str, gold: str, *, evaluated: bool) -> Verdict:
         return Verdict(False, "a variable of the other case")
     if _num_primes(answer) != _num_primes(gold):  # Math-Verify drops them
         return Verdict(False, "other primes than the reference's")
+    if of_other_size(answer, gold):
+        return Verdict(False, "a number of another size")
     return Verdict(same_expression(answer, gold), "compared by Math-Verify")
 
 
