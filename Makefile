@@ -1,10 +1,10 @@
-# make setup | train | test | test-all | lint | bench
+# make setup | train | test | test-all | lint | bench | bench-rewards
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 BIN := .venv/bin
 export OMP_WAIT_POLICY := passive
 export KMP_BLOCKTIME := 0
 
-.PHONY: setup train test test-all lint bench clean
+.PHONY: setup train test test-all lint bench bench-rewards clean
 
 setup: .venv/.ready
 
@@ -36,6 +36,8 @@ lint: setup
 
 bench: setup
 	$(BIN)/python benchmarks/step.py --json
+
+bench-rewards: setup
 	$(BIN)/python -m benchmarks.rewards --json
 
 clean:
