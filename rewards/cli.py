@@ -17,7 +17,7 @@ from rewards.scorer import Scorer, ScorerConfig
 from rewards.scorer_options import read_scorer_config, scorer_options
 from rewards.serve_command import add_serve
 from rewards.types import RewardResult
-from rewards.wire import describe_task, failure, parse_json, read_request
+from rewards.wire import describe_task, failure, json_line, parse_json, read_request
 
 LOOK_AHEAD = 16  # requests a worker that are read before the first of them is answered
 
@@ -110,7 +110,7 @@ async def _score_lines(config: ScorerConfig, out: TextIO) -> None:
 
         reader = group.create_task(start())
         while (task := await pending.get()) is not None:
-            out.write((await task).model_dump_json() + "\n")
+            out.write(json_line(await task) + "\n")
             out.flush()
         await reader
 

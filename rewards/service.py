@@ -26,7 +26,7 @@ from rewards.service_metrics import ServiceMetrics
 from rewards.service_protocols import add_protocols
 from rewards.service_queue import UNKNOWN_TASK, Closed, Conflict, JudgementQueue, Overload
 from rewards.types import RewardRequest, RewardResult
-from rewards.wire import describe_task, failure, read_request
+from rewards.wire import describe_task, failure, json_line, read_request
 
 REQUEST_SCHEMA = RewardRequest.model_json_schema()
 
@@ -162,7 +162,7 @@ async def _lines(results: list["asyncio.Future[RewardResult]"]) -> AsyncIterator
 
     for done in asyncio.as_completed([number(index, result) for index, result in enumerate(results)]):
         index, result = await done
-        yield f'{{"index":{index},' + result.model_dump_json()[1:] + "\n"
+        yield f'{{"index":{index},' + json_line(result)[1:] + "\n"
 
 
 def _json(text: str) -> Response:

@@ -11,6 +11,7 @@ from rewards.types import RewardRequest, RewardResult
 
 MAX_REASON_CHARS = 500
 MAX_MISTAKES = 20  # of one request that are told
+_LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}  # JSON leaves them as they are
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -23,6 +24,11 @@ def parse_json(text: bytes) -> Any:
     except RecursionError as error:
         raise ValueError("nested too deep") from error
     return data
+
+
+def json_line(result: RewardResult) -> str:
+    """The result as one line, also for readers that end lines where Unicode does (Python's `splitlines`, httpx)."""
+    return result.model_dump_json().translate(_LINE_ENDS)
 
 
 def _refuse_constant(name: str) -> None:

@@ -94,3 +94,9 @@ def test_the_service_is_as_its_schema_says(client):
     for operation in schema.get_all_operations():
         check(operation.ok())
     assert called == set(client.get("/openapi.json").json()["paths"])
+
+
+def test_no_result_ends_a_line_but_at_its_end(client):
+    request = {"task": "math", "response": "7", "reference": 7, "a\x85b\u2028c\u2029d": 1}
+    (line,) = post(client, "/v1/score/stream", json.dumps({"requests": [request]})).text.splitlines()
+    assert "a\x85b\u2028c\u2029d" in json.loads(line)["reason"]
