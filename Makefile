@@ -38,7 +38,7 @@ bench: setup
 	$(BIN)/python benchmarks/step.py --json
 
 bench-rewards: setup
-	$(BIN)/python -m benchmarks.rewards --json
+	$(BIN)/python benchmarks/rewards.py --json
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -1,6 +1,6 @@
 """How fast and how right rewards are: each task, `math` against published graders, and a soak of the service.
 
-Run as `python -m benchmarks.rewards`. All arms take turns in one run, several times; ratios are medians over
+All arms take turns in one run, several times; ratios are medians over
 turns. Each turn has texts of its own, so that nobody is paid for remembering. A wrong score of a task, and a fault
 of the soak, end it with an error.
 """
@@ -10,9 +10,13 @@ import asyncio
 import json
 import os
 import random
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # as a script: this file is called as a package of ours
 
 from benchmarks import math_accuracy
 from benchmarks.graders import GRADERS, Grader
@@ -150,7 +154,7 @@ async def measure(options: argparse.Namespace, tell: Callable[[str], None]) -> d
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.rewards", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", action="append", choices=PARTS, help="what to measure (default: all)")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--num", type=int, default=240, help="responses a turn, for speed")
