@@ -50,15 +50,7 @@ class _Completion(BaseModel):
 
 def open_judge(config: JudgeConfig) -> Endpoint:
     """The judge's endpoint: greedy, its verdict in the schema that the call names."""
-    client = ModelClient(
-        "the judge",
-        config.url,
-        api_key_env=config.api_key_env,
-        timeout_s=config.timeout_s,
-        max_retries=config.max_retries,
-        retry_pause_s=config.retry_pause_s,
-        max_concurrent=config.max_concurrent,
-    )
+    client = ModelClient("the judge", config)
 
     async def post(call: Call) -> str:
         assert isinstance(call, JudgeCall), "the scorer sends each call to its own endpoint"

@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from rewards.calls import ModelFailure, Unavailable
+from rewards.endpoint import EndpointConfig
 
 if TYPE_CHECKING:
     import httpx
@@ -17,29 +18,19 @@ BUSY = frozenset({408, 425, 429})  # and all from 500 on
 
 
 class ModelClient:
-    """Connections to one server. An attempt ends after `timeout_s`, however slowly its bytes arrive."""
+    """Connections to one server. An attempt ends after its `timeout_s`, however slowly its bytes arrive."""
 
-    def __init__(
-        self,
-        name: str,
-        url: str,
-        *,
-        api_key_env: str,
-        timeout_s: float,
-        max_retries: int,
-        retry_pause_s: float,
-        max_concurrent: int,
-    ) -> None:
+    def __init__(self, name: str, config: EndpointConfig) -> None:
         import httpx
 
-        key = os.environ.get(api_key_env)
-        self.name, self.timeout_s = name, timeout_s
-        self.max_retries, self.retry_pause_s = max_retries, retry_pause_s
+        key = os.environ.get(config.api_key_env)
+        self.name, self.timeout_s = name, config.timeout_s
+        self.max_retries, self.retry_pause_s = config.max_retries, config.retry_pause_s
         self._client = httpx.AsyncClient(
-            base_url=url,
-            timeout=timeout_s,
+            base_url=config.url,
+            timeout=config.timeout_s,
             headers={"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {}),
-            limits=httpx.Limits(max_connections=max_concurrent),
+            limits=httpx.Limits(max_connections=config.max_concurrent),
         )
 
     async def post(self, path: str, body: dict[str, Any]) -> Any:

@@ -29,15 +29,7 @@ class _Classification(BaseModel):
 def open_preference(config: PreferenceConfig) -> Endpoint:
     """The model's endpoint: raw logits (an activation would press good answers together), by the model's own chat
     template, which the server applies."""
-    client = ModelClient(
-        "the preference model",
-        config.url,
-        api_key_env=config.api_key_env,
-        timeout_s=config.timeout_s,
-        max_retries=config.max_retries,
-        retry_pause_s=config.retry_pause_s,
-        max_concurrent=config.max_concurrent,
-    )
+    client = ModelClient("the preference model", config)
 
     async def post(call: Call) -> float:
         assert isinstance(call, PreferenceCall), "the scorer sends each call to its own endpoint"

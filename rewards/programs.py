@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rewards.params import choice, number
 from rewards.response import split_response
 from rewards.sandbox import UNSAFE_LOCAL, Limits, Run
 from rewards.types import RewardResult
@@ -61,22 +62,6 @@ def read_settings(params: Mapping[str, Any]) -> Settings:
         ),
         by_fraction=choice(params, "reward", REWARDS) == "fraction",
     )
-
-
-def number(params: Mapping[str, Any], name: str, default: float, *, least: float, most: float) -> float:
-    """A parameter that is a number. Raises ValueError."""
-    value = params.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise ValueError(f"params.{name}: {value!r} is no number from {least:g} to {most:g}")
-    return value
-
-
-def choice(params: Mapping[str, Any], name: str, known: tuple[str, ...]) -> str:
-    """A parameter that is one of the known words, by default the first. Raises ValueError."""
-    value = params.get(name, known[0])
-    if value not in known:
-        raise ValueError(f"params.{name}: unknown {value!r}; known are {', '.join(known)}")
-    return value
 
 
 def program_of(response: str) -> str | None:

@@ -6,12 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from rewards.params import choice, number
 from rewards.programs import (
     PARAMS,
     Tally,
-    choice,
     no_program,
-    number,
     program_of,
     read_replies,
     read_settings,

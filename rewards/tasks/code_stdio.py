@@ -3,13 +3,12 @@
 import time
 from typing import Any
 
+from rewards.params import choice, number
 from rewards.programs import (
     PARAMS,
     Settings,
     Tally,
-    choice,
     no_program,
-    number,
     program_of,
     read_settings,
     unscorable,

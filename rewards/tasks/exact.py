@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rewards.params import flag
 from rewards.registry import Case, reward, stated
 from rewards.response import clean, split_response
 from rewards.types import RewardRequest, RewardResult
@@ -36,9 +37,7 @@ def exact(request: RewardRequest) -> RewardResult:
     if len(texts) < max(len(references), 1):
         reason = "the reference is no text, or an empty one"
         return RewardResult(score=None, status="unscorable", reason=reason, verifier="exact")
-    case_sensitive = request.params.get("case_sensitive", False)
-    if not isinstance(case_sensitive, bool):
-        raise ValueError(f"params.case_sensitive: {case_sensitive!r} is neither true nor false")
+    case_sensitive = flag(request.params, "case_sensitive")
     answer = split_response(request.response).answer
     if not answer:
         return RewardResult(score=0, reason="no answer", verifier="exact")

@@ -88,9 +88,7 @@ def math(request: RewardRequest, replies: Sequence[Reply] = ()) -> RewardResult:
 
 def _by_rule(request: RewardRequest) -> RewardResult:
     assert isinstance(request.response, str), "checked by the scorer"
-    evaluated = request.params.get("evaluated", True)
-    if not isinstance(evaluated, bool):
-        raise ValueError(f"params.evaluated: {evaluated!r} is neither true nor false")
+    evaluated = flag(request.params, "evaluated", True)
     try:
         read_references(request.reference)
         answer = extract_answer(request.response, request.params.get("extract", "boxed"))

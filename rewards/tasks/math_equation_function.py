@@ -1,6 +1,7 @@
 """Task `math_equation_function`: an equation, an inequality, a function or an antiderivative."""
 
 from rewards.extraction import extract_answer
+from rewards.params import flag
 from rewards.registry import Case, boxed, reward
 from rewards.response import BoundExceeded
 from rewards.tasks.math import PARAMS
@@ -80,11 +81,9 @@ def math_equation_function(request: RewardRequest) -> RewardResult:
     """
     assert isinstance(request.response, str), "checked by the scorer"
     name = "math_equation_function"
-    constant, evaluated = request.params.get("constant", "reference"), request.params.get("evaluated", True)
+    constant, evaluated = request.params.get("constant", "reference"), flag(request.params, "evaluated", True)
     if constant not in CONSTANTS:
         raise ValueError(f"params.constant: unknown {constant!r}; known are {', '.join(CONSTANTS)}")
-    if not isinstance(evaluated, bool):
-        raise ValueError(f"params.evaluated: {evaluated!r} is neither true nor false")
     references = request.reference if isinstance(request.reference, list) else [request.reference]
     try:
         golds = [read_gold(reference) for reference in references or [None]]

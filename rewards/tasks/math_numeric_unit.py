@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from rewards.extraction import extract_answer
+from rewards.params import flag
 from rewards.registry import Case, reward
 from rewards.response import BoundExceeded, clean
 from rewards.tasks.math import PARAMS
@@ -94,7 +95,7 @@ def math_numeric_unit(request: RewardRequest) -> RewardResult:
     """
     assert isinstance(request.response, str), "checked by the scorer"
     rel_tol, abs_tol = _tolerance(request.params, "rel_tol"), _tolerance(request.params, "abs_tol")
-    require_unit, converts = _flag(request.params, "require_unit", False), _flag(request.params, "convert", True)
+    require_unit, converts = flag(request.params, "require_unit", False), flag(request.params, "convert", True)
     references = request.reference if isinstance(request.reference, list) else [request.reference]
     golds = [_read_reference(reference, rel_tol, abs_tol) for reference in references]
     if not golds or None in golds:
@@ -183,10 +184,3 @@ def _tolerance(source: Mapping[str, Any], name: str, default: Fraction = Fractio
     if name == "rel_tol" and value >= 1:
         raise ValueError(f"params.rel_tol: {value!r} would accept anything; it is a share below 1")
     return Fraction(str(value))
-
-
-def _flag(params: Mapping[str, Any], name: str, default: bool) -> bool:
-    value = params.get(name, default)
-    if not isinstance(value, bool):
-        raise ValueError(f"params.{name}: {value!r} is neither true nor false")
-    return value

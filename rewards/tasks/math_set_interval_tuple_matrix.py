@@ -1,6 +1,7 @@
 """Task `math_set_interval_tuple_matrix`: a container of mathematical values, compared as what it is."""
 
 from rewards.extraction import extract_answer
+from rewards.params import flag
 from rewards.registry import Case, reward
 from rewards.response import BoundExceeded
 from rewards.tasks.math import PARAMS
@@ -71,11 +72,9 @@ def math_set_interval_tuple_matrix(request: RewardRequest) -> RewardResult:
     """
     assert isinstance(request.response, str), "checked by the scorer"
     name = "math_set_interval_tuple_matrix"
-    kind, evaluated = request.params.get("kind", AUTO), request.params.get("evaluated", True)
+    kind, evaluated = request.params.get("kind", AUTO), flag(request.params, "evaluated", True)
     if kind not in (AUTO, *KINDS):
         raise ValueError(f"params.kind: unknown {kind!r}; known are {AUTO}, {', '.join(KINDS)}")
-    if not isinstance(evaluated, bool):
-        raise ValueError(f"params.evaluated: {evaluated!r} is neither true nor false")
     reference = request.reference
     several = isinstance(reference, list) and bool(reference) and not all(isinstance(row, list) for row in reference)
     try:

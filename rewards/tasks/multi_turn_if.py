@@ -3,6 +3,7 @@
 from typing import Any
 
 from rewards.conversation import as_messages, assistant_turns
+from rewards.params import flag
 from rewards.registry import Case, reward
 from rewards.tasks.ifbench import INSTRUCTIONS
 from rewards.tasks.ifeval import PARAMS, answer_text, read_params
@@ -72,9 +73,7 @@ def multi_turn_if(request: RewardRequest) -> RewardResult:
     A text is the last turn, after those of the question.
     """
     mode, share = read_params(request.params)
-    cumulative = request.params.get("cumulative", True)
-    if not isinstance(cumulative, bool):
-        raise ValueError(f"params.cumulative: {cumulative!r} is neither true nor false")
+    cumulative = flag(request.params, "cumulative", True)
     try:
         wanted = _read_turns(request.reference, cumulative)
     except UnreadableInstruction as error:

@@ -1,8 +1,7 @@
 """Task `think_format`: the response thinks, or does not, as the conversation's last flag asks."""
 
-from typing import Any
-
 from rewards.conversation import as_messages, message_text
+from rewards.params import choice
 from rewards.registry import Case, reward
 from rewards.types import Message, RewardRequest, RewardResult
 from rewards.verifiers.think_format import MODES, OPENERS, asked_mode, format_fault
@@ -76,8 +75,8 @@ def think_format(request: RewardRequest) -> RewardResult:
     In an interaction, each of the assistant's messages is judged by the flags before it. The reference may name the
     mode; without one (null), the conversation's flags do.
     """
-    default = _choice(request.params, "default", MODES)
-    opened_by = _choice(request.params, "opened_by", OPENERS)
+    default = choice(request.params, "default", MODES)
+    opened_by = choice(request.params, "opened_by", OPENERS)
     if request.reference is not None and request.reference not in MODES:
         reason = f"the reference is neither null nor one of {', '.join(MODES)}"
         return RewardResult(score=None, status="unscorable", reason=reason, verifier="think_format")
@@ -98,10 +97,3 @@ def think_format(request: RewardRequest) -> RewardResult:
         return RewardResult(score=0, reason="no response", verifier="think_format")
     reason = "; ".join(reasons) or f"as {request.reference or mode} asks"
     return RewardResult(score=float(not reasons), reason=reason[:500], verifier="think_format")
-
-
-def _choice(params: dict[str, Any], name: str, choices: tuple[str, ...]) -> str:
-    value = params.get(name, choices[0])
-    if value not in choices:
-        raise ValueError(f"params.{name}: {value!r:.50} is none of {', '.join(choices)}")
-    return str(value)
