@@ -38,6 +38,13 @@ def problem(
     raise ValueError(f"no {split} problem in {add_up_to=}, {multiply_up_to=}: choose larger ranges")
 
 
+def conversation(rng: random.Random, **options: Any) -> dict[str, Any]:
+    """A solved problem of the training split as a conversation; `options` are those of `problem`."""
+    made = problem(rng, **options)
+    answer = made["question"].removeprefix("What is ").removesuffix("?") + f" = \\boxed{{{made['reference']}}}"
+    return {"messages": [{"role": "user", "content": made["question"]}, {"role": "assistant", "content": answer}]}
+
+
 def held_out(*, add_up_to: int = 19, multiply_up_to: int = 12) -> Iterator[dict[str, Any]]:
     """Every held-out problem once, in an order that mixes kinds and sizes."""
     problems = [("add", a, b) for a in range(add_up_to + 1) for b in range(add_up_to + 1)]

@@ -78,7 +78,7 @@ def _export(options: argparse.Namespace) -> int:
 
 def _doctor(options: argparse.Namespace) -> int:
     from rl import doctor
-    from rl.config import find_config, load_config
+    from rl.config_file import find_config, load_config
 
     findings = list(doctor.examine_machine())
     if options.config:

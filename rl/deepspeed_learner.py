@@ -1,10 +1,8 @@
-"""One rank of the learner on DeepSpeed ZeRO: the only file that knows DeepSpeed."""
+"""One rank of the learner on DeepSpeed ZeRO."""
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +10,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from rl.entropy import applied_entropy_coefficient, next_entropy_coefficient
+from rl.deepspeed_weights import ShardedWeights
 from rl.learner import Bucket, LearnerConfig, scheduled_lr
-from rl.losses import LossConfig, LossInputs, make_policy_loss, metric_values
-from rl.policy import Policy, load_policy
+from rl.objectives import Computed, ObjectiveConfig, make_objective
+from rl.policy import load_policy
 from rl.types import MicroBatch, StepMetrics, TrainBatch, UpdateCounts
 from rollout.precision import resolve_precision
 
-STATE = ("num_updates", "entropy_coefficient", "measured_entropy")
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
@@ -40,14 +37,16 @@ def shares(batch: TrainBatch, num_ranks: int) -> list[list[RankUpdate]]:
 class DeepSpeedRank:
     """A data-parallel rank. Every method is called on all ranks, in the same order."""
 
-    def __init__(self, model: str, config: LearnerConfig, loss: LossConfig, *, temperature: float, seed: int) -> None:
+    def __init__(
+        self, model: str, config: LearnerConfig, objective: ObjectiveConfig, *, temperature: float, seed: int
+    ) -> None:
         import deepspeed
 
         os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
         # Ray leaves an actor one thread; the ranks of a host share its cores, which the engine leaves them in turn.
         torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // config.num_ranks))
         torch.manual_seed(seed)
-        self.config, self.loss_config = config, loss
+        self.config = config
         self.precision = resolve_precision(config.dtype)
         on_gpu = torch.cuda.is_available()
         self.device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
@@ -66,11 +65,10 @@ class DeepSpeedRank:
         self.engine, self.optimizer, *_ = deepspeed.initialize(
             model=policy, model_parameters=policy.parameters(), config=self._deepspeed_config()
         )
-        self.policy_loss = make_policy_loss(loss)
-        self.frozen = self._make_frozen() if loss.needs_frozen_logprobs else None
+        self.weights = ShardedWeights(policy.model, config)
+        self.objective = make_objective(objective)
+        self.frozen = self._make_frozen() if self.objective.needs_frozen else None
         self.num_updates = 0
-        self.entropy_coefficient = loss.entropy.coefficient
-        self.measured_entropy = float("inf")
         self._norm: float | None = None
         if config.zero_stage == 0:
             self._clip_before_step()
@@ -132,32 +130,21 @@ class DeepSpeedRank:
             self.engine.step()
             norms.append(self._grad_norm())
             self.num_updates += 1
-        metrics = metric_values(self._reduce(sums), len(updates))
-        self._steer_entropy(metrics)
-        extra = {"optim/grad_norm": sum(norms) / len(norms), "optim/lr": rates[-1], "optim/updates": self.num_updates}
-        if self.loss_config.entropy.is_used:
-            extra["optim/entropy_coefficient"] = self.entropy_coefficient
-        return metrics | extra
+        optim = {"optim/grad_norm": sum(norms) / len(norms), "optim/lr": rates[-1], "optim/updates": self.num_updates}
+        return self.objective.metrics(self._reduce(sums), len(updates)) | optim
 
     def _backward(
         self, micro: MicroBatch, weight: float, start_N: Tensor | None, counts: UpdateCounts
     ) -> tuple[dict[str, Tensor], float]:
         micro = micro.to(self.device)
-        log_probs_N, entropy_N = self.engine(*micro.model_inputs)
-        assert micro.advantages_N is not None, "a policy loss needs advantages"
-        assert micro.sampler_logprobs_N is not None, "a policy loss needs the sampler's log-probs"
-        inputs = LossInputs(
-            learner_logprobs_N=log_probs_N,
-            start_logprobs_N=log_probs_N.detach() if start_N is None else start_N,
-            sampler_logprobs_N=micro.sampler_logprobs_N,
-            advantages_N=micro.advantages_N,
-            sequence_N=micro.sequence_N,
-            length_S=micro.length_S,
+        logprobs_N, entropy_N = self.engine(*micro.model_inputs)
+        computed = Computed(
+            logprobs_N=logprobs_N,
             entropy_N=entropy_N,
+            start_logprobs_N=start_N,
             frozen_logprobs_N=self._frozen_logprobs(micro),
         )
-        applied = applied_entropy_coefficient(self.entropy_coefficient, self.measured_entropy, self.loss_config.entropy)
-        loss, sums = self.policy_loss(inputs, counts, entropy_coefficient=applied)
+        loss, sums = self.objective(micro, computed, counts)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"loss of update {self.num_updates} on rank {self.rank} is {loss.item()}")
         # DeepSpeed averages over the ranks, and the loss is already a part of the global one.
@@ -177,8 +164,8 @@ class DeepSpeedRank:
 
     def _start_logprobs(self, updates: list[RankUpdate]) -> list[list[Tensor | None]]:
         """The learner's log-probs before the first update; with one update they are its own, detached."""
-        if len(updates) == 1:
-            return [[None] * len(updates[0].micro_batches)]
+        if len(updates) == 1 or not self.objective.needs_start:
+            return [[None] * len(u.micro_batches) for u in updates]
         with torch.no_grad():
             return [[self.engine(*m.to(self.device).model_inputs)[0] for m in u.micro_batches] for u in updates]
 
@@ -201,96 +188,24 @@ class DeepSpeedRank:
             raise FloatingPointError(f"gradient norm of update {self.num_updates} is {norm}: lower the learning rate")
         return norm
 
-    def _steer_entropy(self, metrics: StepMetrics) -> None:
-        self.measured_entropy = metrics.get("policy/entropy", float("inf"))
-        self.entropy_coefficient = next_entropy_coefficient(
-            self.entropy_coefficient, self.measured_entropy, self.loss_config.entropy
-        )
-
-    @cached_property
-    def _parameter_buckets(self) -> list[list[tuple[str, torch.nn.Parameter]]]:
-        """Hugging Face names and parameters (tied ones once), in buckets of at most `bucket_mib` where one fits."""
-        buckets: list[list[tuple[str, torch.nn.Parameter]]] = []
-        room = 0
-        policy: Policy = self.engine.module
-        for name, parameter in policy.model.named_parameters():
-            count = getattr(parameter, "ds_numel", parameter.numel())
-            size = -(-count * parameter.element_size() // 16) * 16
-            if not buckets or size > room:
-                buckets.append([])
-                room = self.config.bucket_mib * 2**20
-            buckets[-1].append((name, parameter))
-            room -= size
-        return buckets
-
     def num_buckets(self) -> int:
-        return len(self._parameter_buckets)
-
-    def _gathered(self, bucket: list[tuple[str, torch.nn.Parameter]]) -> Any:
-        import deepspeed
-
-        sharded = self.config.zero_stage == 3
-        return deepspeed.zero.GatheredParameters([p for _, p in bucket], enabled=sharded)
+        return len(self.weights.buckets)
 
     def write_bucket(self, index: int, path: str) -> Bucket | None:
         """Bucket `index` into a file in shared memory; rank 0 answers with what is where in it."""
-        bucket = self._parameter_buckets[index]
-        with self._gathered(bucket):
-            if self.rank != 0:
-                return None
-            offsets, end = [], 0
-            for _, parameter in bucket:
-                offsets.append(end)
-                end += -(-parameter.numel() * parameter.element_size() // 16) * 16
-            # A file that is there already keeps its pages: writing into it again is twice as fast.
-            memory = torch.from_file(path, shared=True, size=end, dtype=torch.uint8)
-            for (_, parameter), offset in zip(bucket, offsets, strict=True):
-                size = parameter.numel() * parameter.element_size()
-                memory[offset : offset + size].view(parameter.dtype).view(parameter.shape).copy_(parameter.detach())
-            return {
-                "path": path,
-                "names": [name for name, _ in bucket],
-                "dtypes": [str(p.dtype).removeprefix("torch.") for _, p in bucket],
-                "shapes": [list(p.shape) for _, p in bucket],
-                "offsets": offsets,
-            }
+        return self.weights.write_bucket(index, path)
 
     def save(self, folder: str) -> None:
         """Optimizer and sharded state for an exact resume, and the weights as a Hugging Face folder `model/`."""
-        state = {name: getattr(self, name) for name in STATE}
+        state = {"num_updates": self.num_updates, "objective": self.objective.state()}
         self.engine.save_checkpoint(folder, tag="learner", client_state=state, save_latest=False)
-        self._save_model(Path(folder) / "model")
+        self.weights.save(Path(folder) / "model", self.model_name)
         dist.barrier()
-
-    def _save_model(self, folder: Path) -> None:
-        from safetensors.torch import save_file
-
-        index: dict[str, str] = {}
-        size = 0
-        for number, bucket in enumerate(self._parameter_buckets):
-            with self._gathered(bucket):
-                if self.rank == 0:
-                    folder.mkdir(exist_ok=True)
-                    name = f"model-{number:05d}.safetensors"
-                    tensors = {key: p.detach().cpu().contiguous() for key, p in bucket}
-                    save_file(tensors, folder / name, metadata={"format": "pt"})
-                    index |= dict.fromkeys(tensors, name)
-                    size += sum(t.nbytes for t in tensors.values())
-        if self.rank == 0:
-            from transformers import AutoTokenizer
-
-            content = {"metadata": {"total_size": size}, "weight_map": index}
-            (folder / "model.safetensors.index.json").write_text(json.dumps(content))
-            model = self.engine.module.model
-            model.config.save_pretrained(folder)
-            if model.generation_config is not None:
-                model.generation_config.save_pretrained(folder)
-            AutoTokenizer.from_pretrained(self.model_name).save_pretrained(folder)
 
     def load(self, folder: str) -> None:
         """Go on exactly where `save` was called, on the same number of ranks."""
         path, state = self.engine.load_checkpoint(folder, tag="learner")
         if path is None:
             raise ValueError(f"resume: {folder} holds no learner checkpoint")
-        for name in STATE:
-            setattr(self, name, state[name])
+        self.num_updates = state["num_updates"]
+        self.objective.load(state["objective"])

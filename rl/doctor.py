@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from rl.config import GRPOConfig, batch_arithmetic
+from rl.config import GRPOConfig, RecipeConfig
 from rl.launch import versions
 from rl.models import resolve_model
 from rollout.precision import resolve_precision
@@ -64,9 +64,11 @@ def _accelerator() -> Finding:
     return Finding("accelerator", names)
 
 
-def examine_config(config: GRPOConfig) -> Iterator[Finding]:
+def examine_config(config: RecipeConfig) -> Iterator[Finding]:
     """The batch in words, and the memory of learner and engines from the model's size."""
-    yield Finding("batch", batch_arithmetic(config))
+    yield Finding("batch", config.in_words())
+    if not isinstance(config, GRPOConfig):
+        return
     num_parameters = count_parameters(resolve_model(config.model))
     yield Finding("model", f"{config.model}: {num_parameters / 1e6:.0f} M parameters")
     learner, engine = learner_gib(config, num_parameters), engine_gib(config, num_parameters)

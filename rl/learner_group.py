@@ -11,7 +11,7 @@ from typing import Any
 
 from rl.cluster import answer_within, await_reference, has_gpu
 from rl.learner import Bucket, LearnerConfig
-from rl.losses import LossConfig
+from rl.objectives import ObjectiveConfig
 from rl.types import StepMetrics, TrainBatch
 
 
@@ -72,10 +72,10 @@ def _shared_memory() -> str:
 
 @asynccontextmanager
 async def open_learner(
-    model: str, config: LearnerConfig, loss: LossConfig, *, temperature: float, seed: int
+    model: str, config: LearnerConfig, objective: ObjectiveConfig, *, seed: int, temperature: float = 1.0
 ) -> AsyncIterator[RayLearner]:
     """The learner's ranks, started and connected."""
-    group = await asyncio.to_thread(_worker_group, model, config, loss, temperature, seed)
+    group = await asyncio.to_thread(_worker_group, model, config, objective, temperature, seed)
     learner = RayLearner(group, config)
     try:
         starts = asyncio.gather(*(await_reference(reference) for reference in group.start()))
@@ -85,7 +85,7 @@ async def open_learner(
         learner.close()
 
 
-def _worker_group(model: str, config: LearnerConfig, loss: LossConfig, temperature: float, seed: int) -> Any:
+def _worker_group(model: str, config: LearnerConfig, objective: ObjectiveConfig, temperature: float, seed: int) -> Any:
     import ray
     from verl.single_controller.base import Worker
     from verl.single_controller.base.decorator import Dispatch, register
@@ -103,7 +103,7 @@ def _worker_group(model: str, config: LearnerConfig, loss: LossConfig, temperatu
 
         @everywhere
         def start(self) -> None:
-            self.learner = DeepSpeedRank(model, config, loss, temperature=temperature, seed=seed)
+            self.learner = DeepSpeedRank(model, config, objective, temperature=temperature, seed=seed)
 
         @register(dispatch_mode=Dispatch.DP_COMPUTE, blocking=False)
         def update(self, updates: list[RankUpdate]) -> StepMetrics:

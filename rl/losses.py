@@ -214,7 +214,8 @@ def metric_values(sums: Mapping[str, float], num_updates: int = 1) -> StepMetric
     """
     num_tokens = sums["num_tokens"] or float("nan")  # nothing was computed: the means do not exist
     values = {name: total / num_tokens for name, total in sums.items() if name != "num_tokens"}
-    values["loss/policy"] = sums["loss/policy"] / num_updates
+    if "loss/policy" in sums:
+        values["loss/policy"] = sums["loss/policy"] / num_updates
     square = values.pop("correction/weight_square_mean", 0.0)
     if "correction/weight_mean" in values:
         values["correction/ess"] = values["correction/weight_mean"] ** 2 / square if square != 0 else 0.0

@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from rl.mixture import Mixture
 from rl.seeds import derive_seed
 from rl.sources import Source, SourceConfig
 from rollout.types import Prompt
-
-BLOCK = 4096  # choices of a source that are made together
 
 
 class PromptsConfig(BaseModel):
@@ -35,15 +33,12 @@ class PromptStream:
     resume those that were under way are drawn again, in their order, before new ones."""
 
     def __init__(self, config: PromptsConfig, seed: int) -> None:
-        self.seed = seed
         self.sources = [Source(source, derive_seed(seed, "source", n)) for n, source in enumerate(config.sources)]
-        weights = np.array([source.weight for source in config.sources])
-        self._bounds = np.cumsum(weights / weights.sum())[:-1]
+        self._mixture = Mixture([source.weight for source in config.sources], seed)
         self._low = 0  # every draw below is settled
         self._settled: set[int] = set()  # settled draws above
         self._again: list[int] = []
         self._next = 0
-        self._counts = [np.zeros(len(self.sources), dtype=np.int64)]  # draws of each source before each block
 
     def draw(self) -> Draw:
         """The next prompt."""
@@ -52,22 +47,8 @@ class PromptStream:
         else:
             index = self._next
             self._next += 1
-        source, position = self._locate(index)
+        source, position = self._mixture.locate(index)
         return Draw(index, self.sources[source].prompt(position))
-
-    def _locate(self, index: int) -> tuple[int, int]:
-        """Which source draw `index` comes from, and how many draws of that source come before it."""
-        block, offset = divmod(index, BLOCK)
-        while len(self._counts) <= block:
-            choices = self._choices(len(self._counts) - 1)
-            self._counts.append(self._counts[-1] + np.bincount(choices, minlength=len(self.sources)))
-        choices = self._choices(block)
-        source = int(choices[offset])
-        return source, int(self._counts[block][source] + np.count_nonzero(choices[:offset] == source))
-
-    def _choices(self, block: int) -> np.ndarray:
-        generator = np.random.Generator(np.random.PCG64(derive_seed(self.seed, "mix", block)))
-        return np.searchsorted(self._bounds, generator.random(BLOCK), side="right")
 
     def mark_learned(self, draws: Sequence[int]) -> None:
         """These draws have been learned from and will not come back."""

@@ -2,21 +2,19 @@
 
 import inspect
 import itertools
-import json
 import random
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rl.mixture import Epochs
 from rl.plugins import check_name, find_function
 from rl.puzzles import puzzle_rows
+from rl.rows import Row, parse_row, read_rows
 from rl.seeds import derive_seed
 from rollout.types import Message, Prompt, prompt_id
 
-Row = Mapping[str, Any]
 GENERATOR_SIZE = 2**31 - 1
 REASONING_GYM_SIZE = 100_000  # some of its generators make a list of this length at the start
 
@@ -76,9 +74,9 @@ class Source:
     def __init__(self, config: SourceConfig, seed: int) -> None:
         self.config, self.seed = config, seed
         self.num_skipped = 0
-        self._rows: list[Row] | None = None
         if config.path is not None or config.dataset is not None:
             self._prompts = self._read_all()
+            self._epochs = Epochs(len(self._prompts), config.label, seed, shuffle=config.shuffle)
         else:
             self._make = _generator(config, seed)
 
@@ -89,27 +87,17 @@ class Source:
         return self.config.limit or (REASONING_GYM_SIZE if self.config.reasoning_gym else GENERATOR_SIZE)
 
     def prompt(self, index: int) -> Prompt:
-        epoch, position = divmod(index, len(self))
         if self.config.path is None and self.config.dataset is None:
+            position = index % len(self)
             return to_prompt(self._make(position), self.config, f"{self.config.label}, row {position}")
-        return self._prompts[self._order(epoch)[position]]
-
-    def _order(self, epoch: int) -> np.ndarray:
-        if not self.config.shuffle:
-            return np.arange(len(self))
-        if getattr(self, "_cached_epoch", None) != epoch:
-            generator = np.random.Generator(np.random.PCG64(derive_seed(self.seed, self.config.label, epoch)))
-            self._cached_epoch, self._cached_order = epoch, generator.permutation(len(self))
-        return self._cached_order
+        return self._prompts[self._epochs.row(index)]
 
     def _read_all(self) -> list[Prompt]:
         prompts = []
-        for number, row in itertools.islice(_read(self.config), self.config.limit):
+        for number, row in itertools.islice(read_rows(self.config), self.config.limit):
             where = f"{self.config.label}, row {number}"
             try:
-                prompts.append(
-                    to_prompt(_parse_line(row, where) if isinstance(row, bytes) else row, self.config, where)
-                )
+                prompts.append(to_prompt(parse_row(row, where), self.config, where))
             except ValueError:
                 if self.config.on_bad_row == "stop":
                     raise
@@ -117,45 +105,6 @@ class Source:
         if not prompts:
             raise ValueError(f"prompts: {self.config.label} holds no usable row")
         return prompts
-
-
-def _read(config: SourceConfig) -> Iterator[tuple[int, Row | bytes]]:
-    """Row numbers from 0 with their rows; a line of JSON stays bytes. Blank lines are no rows, but are counted."""
-    if config.dataset is not None:
-        import datasets
-
-        try:
-            rows = datasets.load_dataset(config.dataset, config.name, split=config.split)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"prompts: dataset {config.dataset}: {error}") from error
-        yield from enumerate(rows)
-        return
-    path = Path(str(config.path))
-    if not path.is_file():
-        raise ValueError(f"prompts: no file {path}")
-    if path.suffix == ".parquet":
-        import pyarrow.parquet
-
-        try:
-            batches = pyarrow.parquet.ParquetFile(path).iter_batches()
-        except pyarrow.ArrowInvalid as error:
-            raise ValueError(f"prompts: {path}: {error}") from error
-        yield from enumerate(itertools.chain.from_iterable(batch.to_pylist() for batch in batches))
-    elif path.suffix in (".jsonl", ".json"):
-        with open(path, "rb") as lines:
-            yield from ((number, line) for number, line in enumerate(lines) if line.strip())
-    else:
-        raise ValueError(f"prompts: {path} is neither .parquet nor .jsonl")
-
-
-def _parse_line(line: bytes, where: str) -> Row:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"prompts: {where}: no JSON ({error})") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"prompts: {where}: a JSON object is wanted, got {type(row).__name__}")
-    return row
 
 
 def _generator(config: SourceConfig, seed: int) -> Callable[[int], Row]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rewards.types import RewardResult
-from rollout.types import Group
+from rollout.types import Group, Message
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +30,15 @@ class ScoredGroup:
     @property
     def scores(self) -> list[float | None]:
         return [reward.score for reward in self.rewards]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """Messages that end with the model's turn to learn. `thinking` is the mode in which it is, or was, sampled."""
+
+    id: str
+    messages: tuple[Message, ...]
+    thinking: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

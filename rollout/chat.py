@@ -1,5 +1,6 @@
 """Messages to tokens: the one place that renders chat templates."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rollout.types import Prompt
@@ -21,3 +22,16 @@ class Chat:
         messages = [dict(message) for message in prompt.messages]
         ids = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False, **options)
         return tuple(ids)
+
+    def render_conversation(
+        self, messages: Sequence[Mapping[str, Any]], *, thinking: bool | None = None
+    ) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+        """All token ids of a conversation, and which of them are the model's: its last turn up to its stop token."""
+        options = {} if thinking is None else {"enable_thinking": thinking}
+        plain = [dict(message) for message in messages]
+        ids = self.tokenizer.apply_chat_template(plain, return_dict=False, **options)
+        head = self.tokenizer.apply_chat_template(plain[:-1], add_generation_prompt=True, return_dict=False, **options)
+        assert ids[: len(head)] == head, "the prompt is a prefix of the conversation"
+        stop = self.tokenizer.eos_token_id
+        end = len(ids) - ids[::-1].index(stop)
+        return tuple(ids[:end]), tuple(i >= len(head) for i in range(end))

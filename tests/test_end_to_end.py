@@ -4,37 +4,19 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from rl.log import deterministic, read_metrics
+from tests.commands import LIMIT_S, SHARPEN, finish, start_run, wait_for_step
 
-SHARPEN = [sys.executable, "-m", "rl.cli"]
 SMOKE = "configs/smoke/grpo.yaml"
-LIMIT_S = 400
 
 
 def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "COLUMNS": "200"}
-    command = [*SHARPEN, "run", SMOKE, f"log.dir={tmp_path}", *arguments]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
-
-
-def finish(process: subprocess.Popen[str]) -> str:
-    _, errors = process.communicate(timeout=LIMIT_S)
-    assert process.returncode == 0, errors[-3000:]
-    return errors
-
-
-def wait_for_step(folder: Path, step: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while not (folder / "checkpoints" / f"step-{step}").is_dir():
-        assert process.poll() is None, process.communicate()[1][-3000:]
-        assert time.monotonic() < deadline, f"no checkpoint of step {step} within {LIMIT_S} s"
-        time.sleep(0.05)
+    return start_run(SMOKE, tmp_path, *arguments)
 
 
 def samples(folder: Path, step: int) -> list[dict]:

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 from rl.advantages import make_advantage
@@ -53,7 +52,7 @@ async def open_parts(config: GRPOConfig, log: RunLog) -> AsyncIterator[Parts]:
         yield Parts(learner, sampler, scorer, evals)
 
 
-async def train(config: GRPOConfig, log: RunLog, checkpoints: Path) -> None:
+async def train(config: GRPOConfig, log: RunLog) -> None:
     """Run to `num_steps`, or to a signal, from the newest checkpoint if there is one."""
     prompts = PromptStream(config.prompts, config.seed)  # before the engines: a bad row is found in a second
     errors = ErrorRateGuard(config.max_error_rate)
@@ -72,7 +71,7 @@ async def train(config: GRPOConfig, log: RunLog, checkpoints: Path) -> None:
         )
         parts: dict[str, Stateful] = {"prompts": prompts, "evals": evals, "statistics": statistics}
         checkpointer = Checkpointer(
-            config.checkpoint, checkpoints, learner=learner, parts=parts, num_steps=config.num_steps
+            config.checkpoint, log.folder / "checkpoints", learner=learner, parts=parts, num_steps=config.num_steps
         )
         step = await checkpointer.resume()
         log.truncate_after(step)

@@ -88,7 +88,7 @@ def test_the_script_prints_what_the_page_says(folder):
 
 
 def test_the_config_is_valid(folder):
-    from rl.config import load_config
+    from rl.config_file import load_config
 
     (folder / "run.yaml").write_text(next(text for language, text in BLOCKS if language == "yaml"))
     config = load_config(folder / "run.yaml")

@@ -66,7 +66,7 @@ def test_each_problem_has_an_answer_that_scores_1_and_a_map_without_a_way_is_uns
 
 
 def test_the_config_is_valid_and_names_the_task(monkeypatch):
-    from rl.config import load_config
+    from rl.config_file import load_config
     from rl.sources import Source
 
     monkeypatch.chdir(ROOT)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rl.config import batch_arithmetic, check_resumable, find_config, load_config
+from rl.config_file import check_resumable, find_config, load_config
 from rl.launch import read_config, write_config
 
 SMOKE = "configs/smoke/grpo.yaml"
@@ -67,7 +67,7 @@ def test_a_resume_may_change_the_end_but_not_the_run():
 
 
 def test_the_batch_arithmetic_is_said_in_words():
-    text = batch_arithmetic(load_config(find_config(SMOKE), ["learner.updates_per_step=2", "max_staleness=3"]))
+    text = load_config(find_config(SMOKE), ["learner.updates_per_step=2", "max_staleness=3"]).in_words()
     assert "8 prompts a step x 8 samples a prompt = 64 sequences a step" in text
     assert "up to 3 steps old" in text
     assert "2 optimizer updates a step, about 32 sequences each" in text
@@ -133,7 +133,7 @@ def test_a_resume_names_what_changed_inside_a_list():
 
 
 def test_the_arithmetic_of_the_demo_holds_its_numbers():
-    text = batch_arithmetic(load_config(find_config("configs/demo/arithmetic.yaml")))
+    text = load_config(find_config("configs/demo/arithmetic.yaml")).in_words()
     assert (
         "8 prompts a step x 8 samples a prompt = 64 sequences a step of up to 32 tokens, always of the newest" in text
     )

@@ -8,7 +8,7 @@ import pytest
 from rewards.registry import boxed
 from rewards.scorer import Scorer
 from rewards.types import RewardRequest
-from rl.config import find_config, load_config
+from rl.config_file import find_config, load_config
 from rl.prompts import PromptStream
 from tests.fakes import FakeModelServer
 

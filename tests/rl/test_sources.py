@@ -209,10 +209,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     (tmp_path / "a.parquet").write_bytes(b"no parquet at all")
     (tmp_path / "a.csv").write_text("question\n")
     for config, message in [
-        ({"path": str(tmp_path / "a.parquet")}, r"prompts: .*a\.parquet: Parquet"),
+        ({"path": str(tmp_path / "a.parquet")}, r".*a\.parquet: Parquet"),
         ({"path": str(tmp_path / "a.csv")}, r"a\.csv is neither \.parquet nor \.jsonl"),
-        ({"path": str(tmp_path / "b.jsonl")}, r"prompts: no file .*b\.jsonl"),
-        ({"dataset": str(tmp_path / "none")}, r"prompts: dataset .*none: "),
+        ({"path": str(tmp_path / "b.jsonl")}, r"no file .*b\.jsonl"),
+        ({"dataset": str(tmp_path / "none")}, r"dataset .*none: "),
     ]:
         with pytest.raises(ValueError, match=message):
             Source(SourceConfig.model_validate(config), seed=0)

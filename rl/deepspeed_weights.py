@@ -1,0 +1,94 @@
+"""A sharded model's weights under their Hugging Face names: into shared memory bucket by bucket, and into a folder."""
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from rl.learner import Bucket, LearnerConfig
+
+NamedParameters = list[tuple[str, torch.nn.Parameter]]
+ALIGNMENT = 16  # bytes
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+class ShardedWeights:
+    """The weights of a model that DeepSpeed holds. Every method is called on all ranks, in the same order."""
+
+    def __init__(self, model: Any, config: LearnerConfig) -> None:
+        self.model, self.config = model, config
+        self.rank = dist.get_rank()
+
+    @cached_property
+    def buckets(self) -> list[NamedParameters]:
+        """Names and parameters (tied ones once), in buckets of at most `bucket_mib` where one fits."""
+        buckets: list[NamedParameters] = []
+        room = 0
+        for name, parameter in self.model.named_parameters():
+            size = _aligned(getattr(parameter, "ds_numel", parameter.numel()) * parameter.element_size())
+            if not buckets or size > room:
+                buckets.append([])
+                room = self.config.bucket_mib * 2**20
+            buckets[-1].append((name, parameter))
+            room -= size
+        return buckets
+
+    def _gathered(self, bucket: NamedParameters) -> Any:
+        import deepspeed
+
+        sharded = self.config.zero_stage == 3
+        return deepspeed.zero.GatheredParameters([p for _, p in bucket], enabled=sharded)
+
+    def write_bucket(self, index: int, path: str) -> Bucket | None:
+        """Bucket `index` into a file in shared memory; rank 0 answers with what is where in it."""
+        bucket = self.buckets[index]
+        with self._gathered(bucket):
+            if self.rank != 0:
+                return None
+            offsets, end = [], 0
+            for _, parameter in bucket:
+                offsets.append(end)
+                end += _aligned(parameter.numel() * parameter.element_size())
+            # A file that is there already keeps its pages: writing into it again is twice as fast.
+            memory = torch.from_file(path, shared=True, size=end, dtype=torch.uint8)
+            for (_, parameter), offset in zip(bucket, offsets, strict=True):
+                size = parameter.numel() * parameter.element_size()
+                memory[offset : offset + size].view(parameter.dtype).view(parameter.shape).copy_(parameter.detach())
+            return {
+                "path": path,
+                "names": [name for name, _ in bucket],
+                "dtypes": [str(p.dtype).removeprefix("torch.") for _, p in bucket],
+                "shapes": [list(p.shape) for _, p in bucket],
+                "offsets": offsets,
+            }
+
+    def save(self, folder: Path, tokenizer: str) -> None:
+        """A Hugging Face folder, with the tokenizer of that model."""
+        from safetensors.torch import save_file
+
+        index: dict[str, str] = {}
+        size = 0
+        for number, bucket in enumerate(self.buckets):
+            with self._gathered(bucket):
+                if self.rank == 0:
+                    folder.mkdir(exist_ok=True)
+                    name = f"model-{number:05d}.safetensors"
+                    tensors = {key: p.detach().cpu().contiguous() for key, p in bucket}
+                    save_file(tensors, folder / name, metadata={"format": "pt"})
+                    index |= dict.fromkeys(tensors, name)
+                    size += sum(t.nbytes for t in tensors.values())
+        if self.rank == 0:
+            from transformers import AutoTokenizer
+
+            content = {"metadata": {"total_size": size}, "weight_map": index}
+            (folder / "model.safetensors.index.json").write_text(json.dumps(content))
+            self.model.config.save_pretrained(folder)
+            if self.model.generation_config is not None:
+                self.model.generation_config.save_pretrained(folder)
+            AutoTokenizer.from_pretrained(tokenizer).save_pretrained(folder)

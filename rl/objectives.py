@@ -1,0 +1,141 @@
+"""What a learner minimises, by the config that asks for it: it turns what the model computed into a loss.
+
+An objective gives this micro-batch's part of the update's loss, and sums for metrics: both are simply added over
+micro-batches and ranks. Whatever steers itself from step to step (the entropy coefficient) is its state.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from rl.aggregation import token_weights
+from rl.entropy import applied_entropy_coefficient, next_entropy_coefficient
+from rl.losses import LossConfig, LossInputs, make_policy_loss, metric_values
+from rl.types import MicroBatch, StepMetrics, UpdateCounts
+
+
+class CrossEntropyConfig(BaseModel):
+    """Supervised fine-tuning: minus the log-prob of each trained token, a mean over the tokens or the conversations."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Literal["cross_entropy"] = "cross_entropy"
+    aggregation: Literal["token_mean", "sequence_mean"] = "token_mean"
+
+
+ObjectiveConfig = LossConfig | CrossEntropyConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Computed:
+    """What models have computed over the trainable tokens of a micro-batch, in nats, float32.
+
+    `logprobs_N` and `entropy_N` are the learner's and have a gradient; `start_logprobs_N` its own before the first
+    update of the step (None: this is the first and only one); `frozen_logprobs_N` those of the frozen reference.
+    """
+
+    logprobs_N: Tensor
+    entropy_N: Tensor
+    start_logprobs_N: Tensor | None = None
+    frozen_logprobs_N: Tensor | None = None
+
+
+class Objective(Protocol):
+    """A loss with what it needs and remembers. `observe` sees a step's global metrics, and may add to them."""
+
+    needs_start: bool  # several updates a step compare with the log-probs before the first
+    needs_frozen: bool
+
+    def __call__(
+        self, micro: MicroBatch, computed: Computed, counts: UpdateCounts
+    ) -> tuple[Tensor, dict[str, Tensor]]: ...
+
+    def metrics(self, sums: Mapping[str, float], num_updates: int) -> StepMetrics: ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    def load(self, state: Mapping[str, Any]) -> None: ...
+
+
+class PolicyObjective:
+    """A policy gradient with its terms (rl/losses.py)."""
+
+    needs_start = True
+
+    def __init__(self, config: LossConfig) -> None:
+        self.config = config
+        self.needs_frozen = config.needs_frozen_logprobs
+        self.loss = make_policy_loss(config)
+        self.entropy_coefficient = config.entropy.coefficient
+        self.measured_entropy = float("inf")
+
+    def __call__(self, micro: MicroBatch, computed: Computed, counts: UpdateCounts) -> tuple[Tensor, dict[str, Tensor]]:
+        assert micro.advantages_N is not None, "a policy loss needs advantages"
+        assert micro.sampler_logprobs_N is not None, "a policy loss needs the sampler's log-probs"
+        start_N = computed.start_logprobs_N
+        inputs = LossInputs(
+            learner_logprobs_N=computed.logprobs_N,
+            start_logprobs_N=computed.logprobs_N.detach() if start_N is None else start_N,
+            sampler_logprobs_N=micro.sampler_logprobs_N,
+            advantages_N=micro.advantages_N,
+            sequence_N=micro.sequence_N,
+            length_S=micro.length_S,
+            entropy_N=computed.entropy_N,
+            frozen_logprobs_N=computed.frozen_logprobs_N,
+        )
+        applied = applied_entropy_coefficient(self.entropy_coefficient, self.measured_entropy, self.config.entropy)
+        return self.loss(inputs, counts, entropy_coefficient=applied)
+
+    def metrics(self, sums: Mapping[str, float], num_updates: int) -> StepMetrics:
+        """The step's means; they steer the entropy coefficient of the next step."""
+        metrics = metric_values(sums, num_updates)
+        self.measured_entropy = metrics.get("policy/entropy", float("inf"))
+        self.entropy_coefficient = next_entropy_coefficient(
+            self.entropy_coefficient, self.measured_entropy, self.config.entropy
+        )
+        if self.config.entropy.is_used:
+            metrics["optim/entropy_coefficient"] = self.entropy_coefficient
+        return metrics
+
+    def state(self) -> dict[str, Any]:
+        return {"entropy_coefficient": self.entropy_coefficient, "measured_entropy": self.measured_entropy}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.entropy_coefficient, self.measured_entropy = state["entropy_coefficient"], state["measured_entropy"]
+
+
+class CrossEntropyObjective:
+    """−Σ w_t · log π(y_t | y_<t) over the trained tokens, with the weights of the aggregation."""
+
+    needs_start = needs_frozen = False
+
+    def __init__(self, config: CrossEntropyConfig) -> None:
+        self.config = config
+
+    def __call__(self, micro: MicroBatch, computed: Computed, counts: UpdateCounts) -> tuple[Tensor, dict[str, Tensor]]:
+        loss_N = -computed.logprobs_N
+        weights_N = token_weights(self.config.aggregation, micro.sequence_N, micro.length_S, counts, None)
+        observed = {
+            "loss/cross_entropy": loss_N,
+            "policy/entropy": computed.entropy_N,
+            "num_tokens": torch.ones_like(loss_N),
+        }
+        return (weights_N * loss_N).sum(), {name: value_N.detach().sum() for name, value_N in observed.items()}
+
+    def metrics(self, sums: Mapping[str, float], num_updates: int) -> StepMetrics:
+        return metric_values(sums, num_updates)
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        pass
+
+
+def make_objective(config: ObjectiveConfig) -> Objective:
+    """The objective that a config asks for."""
+    return CrossEntropyObjective(config) if isinstance(config, CrossEntropyConfig) else PolicyObjective(config)

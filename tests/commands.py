@@ -1,0 +1,30 @@
+"""The `sharpen` command in processes of its own, for tests that run, kill and resume it."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SHARPEN = [sys.executable, "-m", "rl.cli"]
+LIMIT_S = 400
+
+
+def start_run(config: str, log_dir: Path, *arguments: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "COLUMNS": "200"}
+    command = [*SHARPEN, "run", config, f"log.dir={log_dir}", *arguments]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    _, errors = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 0, errors[-3000:]
+    return errors
+
+
+def wait_for_step(folder: Path, step: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not (folder / "checkpoints" / f"step-{step}").is_dir():
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        assert time.monotonic() < deadline, f"no checkpoint of step {step} within {LIMIT_S} s"
+        time.sleep(0.05)
