@@ -1,0 +1,132 @@
+"""Schoolwork for the demo of the whole recipe: questions, a scripted teacher, and held-out suites.
+
+Sums and differences are worked out digit by digit in the thinking; words are copied and turned round without any.
+Whether a question is held out is a property of the question, so that nothing learned is ever asked.
+"""
+
+import hashlib
+import random
+from collections.abc import Callable
+from typing import Any, Literal
+
+Split = Literal["train", "held_out"]
+Row = dict[str, Any]
+
+HELD_OUT_SHARE = 0.15
+MAX_TRIES = 1000
+SYLLABLES = [first + vowel for first in "bdfklmnprst" for vowel in "aeiou"]
+FLAGS = {"think": "/think", "no_think": "/no_think"}
+
+
+def is_held_out(*parts: object) -> bool:
+    """On which side a question is, by its content alone."""
+    digest = hashlib.blake2b(" ".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") < HELD_OUT_SHARE * 2**64
+
+
+def _of_split(split: Split, make: Callable[[], tuple[tuple[object, ...], Row]]) -> Row:
+    for _ in range(MAX_TRIES):
+        key, row = make()
+        if is_held_out(*key) == (split == "held_out"):
+            return row
+    raise ValueError(f"no {split} question in {MAX_TRIES} tries: choose larger ranges")
+
+
+def calculation(
+    rng: random.Random, *, split: Split = "train", min_digits: int = 2, max_digits: int = 3, flag: str = ""
+) -> Row:
+    """A sum or a difference (never below 0) of two numbers (task `math`, domain addition or subtraction)."""
+
+    def make() -> tuple[tuple[object, ...], Row]:
+        digits = rng.randint(min_digits, max_digits)
+        low, high = sorted(rng.randrange(10 ** (digits - 1) if digits > 1 else 0, 10**digits) for _ in range(2))
+        symbol = rng.choice("+-")
+        # A sum may come either way round, and both ways are on one side.
+        a, b = (high, low) if symbol == "-" or rng.random() < 0.5 else (low, high)
+        value = a + b if symbol == "+" else a - b
+        question = with_flag(f"What is {a} {symbol} {b}?", flag, rng)
+        domain = "addition" if symbol == "+" else "subtraction"
+        return (symbol, low, high), {
+            "question": question,
+            "reference": str(value),
+            "task": "math",
+            "domain": domain,
+            "numbers": [a, b],
+        }
+
+    return _of_split(split, make)
+
+
+def word_task(rng: random.Random, *, split: Split = "train", kind: str = "any", flag: str = "") -> Row:
+    """A word to be repeated, or written backwards (task `exact`, domain copying or reversal)."""
+
+    def make() -> tuple[tuple[object, ...], Row]:
+        word = "".join(rng.choice(SYLLABLES) for _ in range(2))
+        chosen = rng.choice(("copying", "reversal")) if kind == "any" else kind
+        question = f"Repeat: {word}" if chosen == "copying" else f"Backwards: {word}"
+        reference = word if chosen == "copying" else word[::-1]
+        row = {"question": with_flag(question, flag, rng), "reference": reference, "task": "exact", "domain": chosen}
+        return (word,), row
+
+    return _of_split(split, make)
+
+
+def mode_task(rng: random.Random, *, split: Split = "train") -> Row:
+    """A question with one to three flags, the last of which says whether to think (task `think_format`)."""
+    row = calculation(rng, split=split) if rng.random() < 0.5 else word_task(rng, split=split)
+    modes = [rng.choice(sorted(FLAGS)) for _ in range(rng.randint(1, 3))]
+    question = " ".join([row["question"], *(FLAGS[mode] for mode in modes)])
+    return {"question": question, "reference": modes[-1], "task": "think_format", "domain": "modes"}
+
+
+def with_flag(question: str, flag: str, rng: random.Random) -> str:
+    """The question with a flag: think, no_think, any (one of both), or none."""
+    if not flag:
+        return question
+    chosen = rng.choice(sorted(FLAGS)) if flag == "any" else flag
+    if chosen not in FLAGS:
+        raise ValueError(f"flag: unknown {flag!r}; known are {', '.join(FLAGS)}, any")
+    return f"{question} {FLAGS[chosen]}"
+
+
+def work(a: int, b: int, symbol: str) -> str:
+    """The steps of a sum or difference, from the last digit, with what is carried."""
+    steps, carry = [], 0
+    x, y = str(a)[::-1], str(b)[::-1]
+    for place in range(max(len(x), len(y))):
+        p, q = (int(digits[place]) if place < len(digits) else 0 for digits in (x, y))
+        value = p + q + carry if symbol == "+" else p - q - carry
+        steps.append(f"{p}{symbol}{q}{symbol}{carry}={value}")
+        carry = value // 10 if symbol == "+" else int(value < 0)
+    return ", ".join(steps)
+
+
+def teacher(rng: random.Random, query: Row, *, fault_rate: float = 0.25) -> str:
+    """What the scripted teacher answers to a calculation: mostly the way and the result, at times a faulty response.
+
+    The faults are those that the report's response filters are for (2505.09388 §4.1): a wrong answer, a repetition,
+    a guess without reasoning, a thinking that says otherwise than the answer.
+    """
+    a, b = query["numbers"]
+    symbol = "+" if query["domain"] == "addition" else "-"
+    steps, value = work(a, b, symbol), int(query["reference"])
+    answer = f"\\boxed{{{value}}}"
+    if rng.random() < fault_rate:
+        wrong = value + rng.choice((-10, -1, 1, 10))
+        return rng.choice(
+            (
+                f"<think>\n{steps}\n</think>\n\n\\boxed{{{wrong}}}",
+                f"<think>\n{', '.join([steps] * 8)}\n</think>\n\n{answer}",
+                f"<think>\nI guess.\n</think>\n\n{answer}",
+                f"<think>\n{steps}. So \\boxed{{{wrong}}}\n</think>\n\n{answer}",
+            )
+        )
+    return f"<think>\n{steps}\n</think>\n\n{answer}"
+
+
+def plain_conversation(rng: random.Random) -> Row:
+    """A solved word task or a sum of two digits as a conversation without thinking, its flag not yet in it."""
+    row = word_task(rng) if rng.random() < 0.7 else calculation(rng, min_digits=1, max_digits=1)
+    answer = row["reference"] if row["task"] == "exact" else f"\\boxed{{{row['reference']}}}"
+    messages = [{"role": "user", "content": row["question"]}, {"role": "assistant", "content": answer}]
+    return {"messages": messages, "thinking": False, "domain": row["domain"]}
