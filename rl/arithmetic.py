@@ -45,6 +45,12 @@ def conversation(rng: random.Random, **options: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": made["question"]}, {"role": "assistant", "content": answer}]}
 
 
+def pair(rng: random.Random, **options: Any) -> dict[str, Any]:
+    """Two answers to a problem: the result, and none at all; `options` are those of `problem`."""
+    made = problem(rng, **options)
+    return {"prompt": made["question"], "chosen": f"It is {made['reference']}.", "rejected": "I do not know."}
+
+
 def held_out(*, add_up_to: int = 19, multiply_up_to: int = 12) -> Iterator[dict[str, Any]]:
     """Every held-out problem once, in an order that mixes kinds and sizes."""
     problems = [("add", a, b) for a in range(add_up_to + 1) for b in range(add_up_to + 1)]

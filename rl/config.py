@@ -9,15 +9,16 @@ from rl.advantages import AdvantageConfig
 from rl.batch import PackingConfig
 from rl.checkpoint import CheckpointConfig
 from rl.cluster import RayConfig
-from rl.conversations import ConversationSourceConfig
 from rl.evals import EvalConfig
 from rl.filters import build_group_filter
 from rl.learner import LearnerConfig
 from rl.log import LogConfig
 from rl.losses import LossConfig
 from rl.objectives import CrossEntropyConfig
+from rl.pairwise import PairwiseConfig
 from rl.prompts import PromptsConfig
 from rl.reward_statistics import Mode
+from rl.row_stream import RowSourceConfig
 from rollout.engine import EngineConfig
 from rollout.types import SamplingParams
 
@@ -131,7 +132,7 @@ class SFTConfig(RecipeConfig):
     model: str
     num_steps: int = Field(gt=0)
     conversations_per_step: int = Field(gt=0)
-    sources: list[ConversationSourceConfig] = Field(min_length=1)
+    sources: list[RowSourceConfig] = Field(min_length=1)
     max_tokens: int = Field(4096, gt=1)
     loss: CrossEntropyConfig = CrossEntropyConfig()
     packing: PackingConfig = PackingConfig(share_prefix=False)
@@ -146,6 +147,52 @@ class SFTConfig(RecipeConfig):
             f"{self.conversations_per_step} conversations a step of up to {self.max_tokens} tokens; {self.num_steps} "
             f"steps = {self.num_steps * self.conversations_per_step} conversations in all.\n"
             + updates_in_words(self.learner, self.packing, self.conversations_per_step)
+        )
+
+
+class RewardModelConfig(RecipeConfig):
+    """A preference reward model from pairs of answers, of which people prefer one (2505.09388 §4.4).
+
+    `model` is a language model, which gets a head for one score, or a reward model. `num_validation_pairs` of
+    `validation` are judged before the first step, every `validate_every_steps` (0: never in between) and at the end.
+    """
+
+    recipe: Literal["reward_model"] = "reward_model"
+    model: str
+    num_steps: int = Field(gt=0)
+    pairs_per_step: int = Field(gt=0)
+    sources: list[RowSourceConfig] = Field(min_length=1)
+    validation: RowSourceConfig | None = None
+    num_validation_pairs: int = Field(256, gt=1)
+    validate_every_steps: int = Field(0, ge=0)
+    max_tokens: int = Field(2048, gt=2)
+    loss: PairwiseConfig = PairwiseConfig()
+    packing: PackingConfig = PackingConfig(share_prefix=True)
+    learner: LearnerConfig = LearnerConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @model_validator(mode="after")
+    def _keeps_pairs_together(self) -> Self:
+        if self.packing.share_prefix is not True:
+            raise ValueError(
+                "packing.share_prefix must be true: both answers of a pair are compared in one micro-batch"
+            )
+        if self.packing.tokens_per_micro_batch < 2 * self.max_tokens:
+            raise ValueError(
+                f"packing.tokens_per_micro_batch = {self.packing.tokens_per_micro_batch} may cut a pair of answers of "
+                f"up to max_tokens = {self.max_tokens}: make it at least twice that"
+            )
+        return self
+
+    def is_validation_due(self, step: int) -> bool:
+        every = self.validate_every_steps
+        return step == self.num_steps or bool(every and step % every == 0)
+
+    def in_words(self) -> str:
+        return (
+            f"{self.pairs_per_step} pairs a step of up to {self.max_tokens} tokens an answer; {self.num_steps} steps = "
+            f"{self.num_steps * self.pairs_per_step} pairs in all.\n"
+            + updates_in_words(self.learner, self.packing, 2 * self.pairs_per_step)
         )
 
 

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from rl.config import GRPOConfig, RecipeConfig, SFTConfig
+from rl.config import GRPOConfig, RecipeConfig, RewardModelConfig, SFTConfig
 
 Config = TypeVar("Config", bound=BaseModel)
 
 
-CONFIGS: dict[str, type[RecipeConfig]] = {"grpo": GRPOConfig, "sft": SFTConfig}
+CONFIGS: dict[str, type[RecipeConfig]] = {"grpo": GRPOConfig, "reward_model": RewardModelConfig, "sft": SFTConfig}
 RESUME_MAY_CHANGE = {"num_steps", "checkpoint", "evals", "log"}
 
 

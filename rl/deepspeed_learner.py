@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from rl.deepspeed_weights import ShardedWeights
 from rl.learner import Bucket, LearnerConfig, scheduled_lr
-from rl.objectives import Computed, ObjectiveConfig, make_objective
+from rl.objectives import ObjectiveConfig, make_objective
+from rl.pairwise import PairwiseConfig
 from rl.policy import load_policy
-from rl.types import MicroBatch, StepMetrics, TrainBatch, UpdateCounts
+from rl.reward_model import load_reward_model
+from rl.types import Computed, MicroBatch, StepMetrics, TrainBatch, UpdateCounts
 from rollout.precision import resolve_precision
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -27,6 +29,21 @@ class RankUpdate:
     micro_batches: tuple[MicroBatch, ...]
     weights: tuple[float, ...]
     counts: UpdateCounts
+
+
+def load_model(
+    folder: str, config: LearnerConfig, objective: ObjectiveConfig, temperature: float, dtype: torch.dtype
+) -> nn.Module:
+    """The model that the objective trains."""
+    if isinstance(objective, PairwiseConfig):
+        return load_reward_model(folder, dtype=dtype, gradient_checkpointing=config.gradient_checkpointing)
+    return load_policy(
+        folder,
+        dtype=dtype,
+        temperature=temperature,
+        chunk=config.logits_chunk,
+        gradient_checkpointing=config.gradient_checkpointing,
+    )
 
 
 def shares(batch: TrainBatch, num_ranks: int) -> list[list[RankUpdate]]:
@@ -54,13 +71,7 @@ class DeepSpeedRank:
             deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", verbose=False)
         self.rank, self.num_ranks = dist.get_rank(), dist.get_world_size()
         self.model_name = model
-        self._load = lambda: load_policy(
-            model,
-            dtype=DTYPES[self.precision],
-            temperature=temperature,
-            chunk=config.logits_chunk,
-            gradient_checkpointing=config.gradient_checkpointing,
-        )
+        self._load = lambda: load_model(model, config, objective, temperature, DTYPES[self.precision])
         policy = self._load()
         self.engine, self.optimizer, *_ = deepspeed.initialize(
             model=policy, model_parameters=policy.parameters(), config=self._deepspeed_config()
@@ -114,6 +125,18 @@ class DeepSpeedRank:
             self._norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
 
         optimizer.register_step_pre_hook(clip)
+
+    def evaluate(self, updates: list[RankUpdate]) -> StepMetrics:
+        """The metrics of a batch without learning from it, global and the same on every rank."""
+        sums: dict[str, Tensor] = {}
+        with torch.no_grad():
+            for update in updates:
+                for micro, weight in zip(update.micro_batches, update.weights, strict=True):
+                    micro = micro.to(self.device)
+                    logprobs_N, entropy_N = self.engine(*micro.model_inputs)
+                    computed = Computed(logprobs_N=logprobs_N, entropy_N=entropy_N)
+                    self._accumulate(sums, self.objective(micro, computed, update.counts)[1], weight)
+        return self.objective.metrics(self._reduce(sums), len(updates))
 
     def update(self, updates: list[RankUpdate]) -> StepMetrics:
         """Train on one step's updates; metrics are global and the same on every rank.

@@ -89,6 +89,7 @@ class ShardedWeights:
             content = {"metadata": {"total_size": size}, "weight_map": index}
             (folder / "model.safetensors.index.json").write_text(json.dumps(content))
             self.model.config.save_pretrained(folder)
-            if self.model.generation_config is not None:
-                self.model.generation_config.save_pretrained(folder)
+            generation = getattr(self.model, "generation_config", None)  # a classifier has none
+            if generation is not None:
+                generation.save_pretrained(folder)
             AutoTokenizer.from_pretrained(tokenizer).save_pretrained(folder)

@@ -34,6 +34,13 @@ class RayLearner:
         answers = await self._all(self.group.update(shares(batch, self.num_ranks)), "the learner's update")
         return answers[0]
 
+    async def evaluate(self, batch: TrainBatch) -> StepMetrics:
+        """The metrics of a batch without learning from it."""
+        from rl.deepspeed_learner import shares
+
+        answers = await self._all(self.group.evaluate(shares(batch, self.num_ranks)), "the learner's evaluation")
+        return answers[0]
+
     async def weights(self) -> AsyncIterator[Bucket]:
         """The weights bucket by bucket; the next one is written while the last one is read."""
         count = (await self._all(self.group.num_buckets(), "the learner's list of weights"))[0]
@@ -108,6 +115,10 @@ def _worker_group(model: str, config: LearnerConfig, objective: ObjectiveConfig,
         @register(dispatch_mode=Dispatch.DP_COMPUTE, blocking=False)
         def update(self, updates: list[RankUpdate]) -> StepMetrics:
             return self.learner.update(updates)
+
+        @register(dispatch_mode=Dispatch.DP_COMPUTE, blocking=False)
+        def evaluate(self, updates: list[RankUpdate]) -> StepMetrics:
+            return self.learner.evaluate(updates)
 
         @everywhere
         def num_buckets(self) -> int:

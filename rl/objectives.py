@@ -5,7 +5,6 @@ micro-batches and ranks. Whatever steers itself from step to step (the entropy c
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
@@ -15,7 +14,8 @@ from torch import Tensor
 from rl.aggregation import token_weights
 from rl.entropy import applied_entropy_coefficient, next_entropy_coefficient
 from rl.losses import LossConfig, LossInputs, make_policy_loss, metric_values
-from rl.types import MicroBatch, StepMetrics, UpdateCounts
+from rl.pairwise import PairwiseConfig, PairwiseObjective
+from rl.types import Computed, MicroBatch, StepMetrics, UpdateCounts
 
 
 class CrossEntropyConfig(BaseModel):
@@ -27,21 +27,7 @@ class CrossEntropyConfig(BaseModel):
     aggregation: Literal["token_mean", "sequence_mean"] = "token_mean"
 
 
-ObjectiveConfig = LossConfig | CrossEntropyConfig
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Computed:
-    """What models have computed over the trainable tokens of a micro-batch, in nats, float32.
-
-    `logprobs_N` and `entropy_N` are the learner's and have a gradient; `start_logprobs_N` its own before the first
-    update of the step (None: this is the first and only one); `frozen_logprobs_N` those of the frozen reference.
-    """
-
-    logprobs_N: Tensor
-    entropy_N: Tensor
-    start_logprobs_N: Tensor | None = None
-    frozen_logprobs_N: Tensor | None = None
+ObjectiveConfig = LossConfig | CrossEntropyConfig | PairwiseConfig
 
 
 class Objective(Protocol):
@@ -138,4 +124,6 @@ class CrossEntropyObjective:
 
 def make_objective(config: ObjectiveConfig) -> Objective:
     """The objective that a config asks for."""
+    if isinstance(config, PairwiseConfig):
+        return PairwiseObjective(config)
     return CrossEntropyObjective(config) if isinstance(config, CrossEntropyConfig) else PolicyObjective(config)

@@ -94,7 +94,7 @@ class LogProbHead(nn.Linear):
         return ChunkedLogProbs.apply(hidden_NH, self.weight, target_N, self.temperature, self.chunk)
 
 
-def _check_architecture(config: Any) -> None:
+def check_architecture(config: Any) -> None:
     """ValueError for a model that a 4D mask or a bare output head would compute wrongly, without an error."""
     layers = getattr(config, "layer_types", None)
     windowed = getattr(config, "sliding_window", None) if layers is None else set(layers) != {"full_attention"}
@@ -111,7 +111,7 @@ class Policy(nn.Module):
     def __init__(self, model: nn.Module, *, temperature: float = 1.0, chunk: int = 512) -> None:
         super().__init__()
         self.model: Any = model
-        _check_architecture(model.config)
+        check_architecture(model.config)
         head = self.model.lm_head
         if type(head) is not nn.Linear or head.bias is not None:
             raise ValueError(f"model: {type(model).__name__} has an output head that the learner cannot chunk")
@@ -147,9 +147,14 @@ def load_policy(
     # sdpa takes the boolean mask as it is; eager would add it to the scores, silently wrong.
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
     if gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        for module in model.modules():
-            # A layer in evaluation mode keeps all activations, without a word; what is inside it has the dropout.
-            if getattr(module, "gradient_checkpointing", False):
-                module.training = True
+        checkpoint_activations(model)
     return Policy(model, temperature=temperature, chunk=chunk)
+
+
+def checkpoint_activations(model: Any) -> None:
+    """Compute each layer's activations again in the backward pass, without turning dropout on."""
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    for module in model.modules():
+        # A layer in evaluation mode keeps all activations, without a word; what is inside it has the dropout.
+        if getattr(module, "gradient_checkpointing", False):
+            module.training = True

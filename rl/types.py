@@ -108,6 +108,21 @@ class MicroBatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Computed:
+    """What models have computed over the trainable tokens of a micro-batch, in nats, float32.
+
+    `logprobs_N` and `entropy_N` are the learner's and have a gradient; `start_logprobs_N` its own before the first
+    update of the step (None: this is the first and only one); `frozen_logprobs_N` those of the frozen reference. A
+    reward model has scores in place of log-probs.
+    """
+
+    logprobs_N: "torch.Tensor"
+    entropy_N: "torch.Tensor"
+    start_logprobs_N: "torch.Tensor | None" = None
+    frozen_logprobs_N: "torch.Tensor | None" = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateCounts:
     """The normaliser of one optimizer update, over all ranks and micro-batches, skipped sequences included."""
 

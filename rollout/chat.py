@@ -35,3 +35,7 @@ class Chat:
         stop = self.tokenizer.eos_token_id
         end = len(ids) - ids[::-1].index(stop)
         return tuple(ids[:end]), tuple(i >= len(head) for i in range(end))
+
+    def render_whole(self, messages: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
+        """All token ids of a conversation as the template renders it: what a reward model is asked about."""
+        return tuple(self.tokenizer.apply_chat_template([dict(m) for m in messages], return_dict=False))

@@ -9,7 +9,7 @@ from rl.batch import pack
 from rl.checkpoint import Checkpointer
 from rl.cluster import enter_together, open_sampler, open_scorer, ray_session
 from rl.config import SFTConfig
-from rl.conversations import ConversationStream
+from rl.conversations import conversation_stream
 from rl.evals import Evals
 from rl.learner_group import RayLearner, open_learner
 from rl.log import RunLog
@@ -49,8 +49,8 @@ async def open_parts(config: SFTConfig, log: RunLog) -> AsyncIterator[Parts]:
 
 async def train(config: SFTConfig, log: RunLog) -> None:
     """Run to `num_steps`, or to a signal, from the newest checkpoint if there is one."""
-    stream = ConversationStream(config.sources, config.seed)  # before the learner: a bad row is found in a second
     chat = Chat(resolve_model(config.model))
+    stream = conversation_stream(config.sources, config.seed, chat, config.max_tokens)
     async with open_parts(config, log) as (learner, evals):
         checkpointer = Checkpointer(
             config.checkpoint,
@@ -65,7 +65,7 @@ async def train(config: SFTConfig, log: RunLog) -> None:
             log.write_first(step, await evals.run_if_first(step))
             while step < config.num_steps and not checkpointer.stopping:
                 step += 1
-                taken = stream.take(config.conversations_per_step, chat, config.max_tokens)
+                taken = stream.take(config.conversations_per_step)
                 batch = pack(
                     taken.examples,
                     config.packing,

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from rl.conversations import ConversationSourceConfig, ConversationStream, read_conversations
+from rl.conversations import conversation_stream, to_conversation
+from rl.row_stream import RowSourceConfig, read_items
 
 USER = {"role": "user", "content": "q"}
 
@@ -28,12 +29,13 @@ def numbered(path, count):
     return write(path, [{"messages": [USER, answer]} for answer in answers])
 
 
-def stream_of(*sources, seed=3):
-    return ConversationStream([ConversationSourceConfig.model_validate(source) for source in sources], seed)
+def stream_of(*sources, seed=3, max_tokens=100):
+    configs = [RowSourceConfig.model_validate(source) for source in sources]
+    return conversation_stream(configs, seed, WordRenderer(), max_tokens)
 
 
-def taken(stream, count, max_tokens=100):
-    return [example.token_ids for example in stream.take(count, WordRenderer(), max_tokens).examples]
+def taken(stream, count):
+    return [example.token_ids for example in stream.take(count).examples]
 
 
 def test_an_epoch_holds_each_conversation_once_and_the_next_one_in_another_order(tmp_path):
@@ -55,9 +57,7 @@ def test_a_resumed_stream_goes_on_where_the_other_stopped(tmp_path):
 
 def test_the_prefix_is_what_stands_before_the_first_trained_token(tmp_path):
     messages = [{"role": "system", "content": "be brief"}, USER, {"role": "assistant", "content": "it is so"}]
-    (example,) = (
-        stream_of({"path": write(tmp_path / "a.jsonl", [{"messages": messages}])}).take(1, WordRenderer(), 9).examples
-    )
+    (example,) = stream_of({"path": write(tmp_path / "a.jsonl", [{"messages": messages}])}).take(1).examples
     assert example.prefix_length == 3
     assert example.trainable == (False, False, False, True, True, True)
     assert example.advantages is None
@@ -66,12 +66,12 @@ def test_the_prefix_is_what_stands_before_the_first_trained_token(tmp_path):
 def test_long_conversations_are_passed_over_and_counted(tmp_path):
     long = {"messages": [USER, {"role": "assistant", "content": "a " * 50}]}
     short = {"messages": [USER, {"role": "assistant", "content": "a"}]}
-    stream = stream_of({"path": write(tmp_path / "a.jsonl", [long, short]), "shuffle": False})
-    batch = stream.take(2, WordRenderer(), 10)
+    source = {"path": write(tmp_path / "a.jsonl", [long, short]), "shuffle": False}
+    batch = stream_of(source, max_tokens=10).take(2)
     assert [len(example.token_ids) for example in batch.examples] == [2, 2]
     assert batch.metrics == {"data/too_long": 2.0}
     with pytest.raises(ValueError, match="exceed max_tokens = 1"):
-        stream.take(1, WordRenderer(), 1)
+        stream_of(source, max_tokens=1).take(1)
 
 
 @pytest.mark.parametrize(
@@ -90,11 +90,11 @@ def test_a_bad_row_is_named(tmp_path, row, fault):
     good = {"messages": [USER, {"role": "assistant", "content": "x"}]}
     path = write(tmp_path / "a.jsonl", [good, row])
     with pytest.raises(ValueError, match=f"row 1: {fault}"):
-        read_conversations(ConversationSourceConfig(path=path))
+        read_items(RowSourceConfig(path=path), to_conversation)
 
 
 def test_a_source_has_one_origin(tmp_path):
     with pytest.raises(ValueError, match="exactly one of path, dataset, generator"):
-        ConversationSourceConfig(path="a.jsonl", dataset="b")
-    with pytest.raises(ValueError, match="holds no conversation"):
-        read_conversations(ConversationSourceConfig(path=write(tmp_path / "a.jsonl", [])))
+        RowSourceConfig(path="a.jsonl", dataset="b")
+    with pytest.raises(ValueError, match="holds no row"):
+        read_items(RowSourceConfig(path=write(tmp_path / "a.jsonl", [])), to_conversation)
