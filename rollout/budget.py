@@ -68,6 +68,7 @@ class ThinkingBudget:
 
 def make_budget(chat: Chat, prompt_token_ids: Sequence[int], num_tokens: int) -> ThinkingBudget:
     """The budget of the responses to a prompt. Raises ValueError for a model without think tokens."""
+    assert num_tokens > 0, "a thinking budget is at least one token"
     tags = chat.think_token_ids
     if tags is None:
         raise ValueError(
