@@ -30,6 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--model", required=True, help="package:smollm2, a hub id or a folder")
     evaluate.add_argument("--suite", required=True, help="a built-in suite, or a .jsonl or .parquet file of prompts")
     evaluate.add_argument("--samples", type=int, default=4, metavar="K", help="samples a prompt (default 4)")
+    evaluate.add_argument("--budgets", metavar="N,N", help="once under each thinking budget, in tokens: 64,128")
     evaluate.add_argument("--out", type=Path, metavar="FILE", help="write the metrics as JSON")
     evaluate.add_argument("overrides", nargs="*", metavar="key.path=value", help="such as engine.dtype=float32")
     evaluate.set_defaults(run=_eval)
@@ -56,9 +57,11 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _eval(options: argparse.Namespace) -> int:
+    from rl.budget_curve import parse_budgets
     from rl.launch import launch_eval
 
-    return launch_eval(options.model, options.suite, options.samples, options.out, options.overrides)
+    budgets = parse_budgets(options.budgets) if options.budgets else []
+    return launch_eval(options.model, options.suite, options.samples, options.out, options.overrides, budgets)
 
 
 def _report(options: argparse.Namespace) -> int:

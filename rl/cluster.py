@@ -115,10 +115,9 @@ class RayEngine:
             raise
 
     async def generate(
-        self, prompt_token_ids: tuple[int, ...], params: SamplingParams, *, num_samples: int, seed: int
+        self, prompt_token_ids: tuple[int, ...], params: SamplingParams, **options: Any
     ) -> tuple[int, list[Completion]]:
-        call = self.actor.generate.remote(prompt_token_ids, params, num_samples=num_samples, seed=seed)
-        return await self._call(call)
+        return await self._call(self.actor.generate.remote(prompt_token_ids, params, **options))
 
     async def progress(self) -> int:
         return await self._call(self.actor.progress.remote())

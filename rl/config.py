@@ -1,12 +1,13 @@
 """One pydantic model a recipe; each says in words what a step of it is."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rewards.scorer import ScorerConfig
 from rl.advantages import AdvantageConfig
 from rl.batch import PackingConfig
+from rl.budget_curve import check_engine
 from rl.checkpoint import CheckpointConfig
 from rl.cluster import RayConfig
 from rl.evals import EvalConfig
@@ -78,6 +79,10 @@ class GRPOConfig(RecipeConfig):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         build_group_filter(self.group_filters)
+        own = [*self.prompts.sources, *(e.source for e in self.evals if e.source)]
+        check_engine(
+            self.engine.thinking_budget, [s.thinking_budget for s in own], [e.thinking_budgets for e in self.evals]
+        )
         if self.sampling.top_p < 1 or self.sampling.top_k != -1:
             raise ValueError(
                 "sampling.top_p and sampling.top_k must be off (1 and -1) in training: the learner's log-probs are "
@@ -205,3 +210,20 @@ class EvaluateConfig(RecipeConfig):
     engine: EngineConfig = EngineConfig()
     rewards: ScorerConfig = ScorerConfig()
     log: LogConfig = LogConfig(sinks=[])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _honours_budgets(cls, values: Any) -> Any:
+        """An evaluation that asks for budgets has them: only training must say that its engines take them."""
+        evals = values.get("evals") if isinstance(values, dict) else None
+        engine = values.get("engine", {}) if isinstance(values, dict) else None
+        if isinstance(engine, dict) and isinstance(evals, list) and any(map(_has_budget, evals)):
+            return {**values, "engine": {"thinking_budget": True} | engine}
+        return values
+
+
+def _has_budget(evaluation: Any) -> bool:
+    if not isinstance(evaluation, dict):
+        return False
+    source = evaluation.get("source")
+    return bool(evaluation.get("thinking_budgets") or (isinstance(source, dict) and source.get("thinking_budget")))

@@ -5,13 +5,14 @@ import inspect
 import itertools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rewards.types import RewardResult
 from rl import arithmetic
+from rl.budget_curve import Budgets, of_budget, thinking_cut_rate
 from rl.collect import GroupSampler, ResponseScorer, reward_requests
 from rl.plugins import check_name, find_function
 from rl.seeds import derive_seed
@@ -49,7 +50,8 @@ class EvalConfig(BaseModel):
 
     Evaluated every `every_steps` steps (0: never in between), before the first and after the last one. `extracts`
     are the parsers; the first gives the plain metric names, the others have theirs in the name. `options` go to
-    a built-in suite, `params` to its rewards.
+    a built-in suite, `params` to its rewards. `thinking` is the mode of all prompts. With `thinking_budgets` the suite
+    runs once under each, with the same seeds: a curve of `eval/SUITE/budget-N/...`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,6 +65,8 @@ class EvalConfig(BaseModel):
     pass_k: list[int] = []
     extracts: list[str] = Field(["boxed", "lenient"], min_length=1)
     sampling: SamplingParams | None = None
+    thinking: bool | None = None
+    thinking_budgets: Budgets = []
     limit: int | None = Field(None, gt=0)
     every_steps: int = Field(0, ge=0)
     first: bool = True
@@ -79,6 +83,8 @@ class EvalConfig(BaseModel):
                 inspect.signature(SUITES[self.suite].rows).bind(**self.options)
             except TypeError as error:
                 raise ValueError(f"options of suite {self.suite}: {error}") from error
+        if self.thinking_budgets and (self.thinking is False or self.hook is not None):
+            raise ValueError("thinking_budgets are for a suite that thinks: leave out thinking: false, or the hook")
         if self.hook is not None:
             check_name(self.hook, HOOKS, "eval hook")
         source = self.source
@@ -118,7 +124,7 @@ def suite_prompts(config: EvalConfig) -> list[Prompt]:
     ids = [prompt.id for prompt in prompts]
     if len(set(ids)) != len(ids):
         raise ValueError(f"suite {config.suite}: a prompt is in it more than once")
-    return prompts
+    return prompts if config.thinking is None else [replace(prompt, thinking=config.thinking) for prompt in prompts]
 
 
 def suite_sampling(config: EvalConfig) -> SamplingParams:
@@ -171,18 +177,21 @@ class Evals:
         for config in configs:
             with self.log.timer("eval"):
                 self.log.stage(f"evaluating {config.suite}")
-                metrics |= await (
-                    self._run_suite(config, step) if config.hook is None else self._run_hook(config, step)
-                )
+                if config.hook is not None:
+                    metrics |= await self._run_hook(config, step)
+                    continue
+                budgets: list[int | None] = [*config.thinking_budgets]
+                for budget in budgets or [None]:
+                    metrics |= await self._run_suite(config, step, budget)
         return metrics
 
     async def _run_hook(self, config: EvalConfig, step: int) -> StepMetrics:
         answer: Any = find_function(str(config.hook), HOOKS, "eval hook")(self.sampler, self.scorer, step)
         return await answer if inspect.isawaitable(answer) else answer
 
-    async def _run_suite(self, config: EvalConfig, step: int) -> StepMetrics:
-        show = self.log.progress(f"evaluating {config.suite}")
-        prompts = self._prompts[config.suite]
+    async def _run_suite(self, config: EvalConfig, step: int, budget: int | None) -> StepMetrics:
+        suite, prompts = of_budget(config.suite, self._prompts[config.suite], budget)
+        show = self.log.progress(f"evaluating {suite}")
         sampling = suite_sampling(config)
         num_done = 0
 
@@ -201,10 +210,10 @@ class Evals:
         finally:
             for task in tasks:  # the first failure ends the others
                 task.cancel()
-        self.log.write_eval_rows(config.suite, step, [_row(group, verdicts) for group, verdicts in results])
-        metrics = _response_metrics(config.suite, [group for group, _ in results])
+        self.log.write_eval_rows(suite, step, [_row(group, verdicts) for group, verdicts in results])
+        metrics = _response_metrics(suite, [group for group, _ in results])
         for number, extract in enumerate(config.extracts):
-            name = config.suite if number == 0 else f"{config.suite}/{extract}"
+            name = suite if number == 0 else f"{suite}/{extract}"
             by_prompt = {group.prompt.id: verdicts[extract] for group, verdicts in results}
             metrics |= self._summarise(name, by_prompt, config)
         return metrics
@@ -260,7 +269,7 @@ def _response_metrics(suite: str, groups: Sequence[Group]) -> StepMetrics:
         f"eval/{suite}/num_prompts": float(len(groups)),
         f"eval/{suite}/response_length": sum(s.num_sampled for s in samples) / len(samples),
         f"eval/{suite}/truncated_rate": sum(s.finish_reason == "length" for s in samples) / len(samples),
-    }
+    } | thinking_cut_rate(f"eval/{suite}", groups)
 
 
 def _row(group: Group, verdicts: dict[str, Verdicts]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import asyncio
 import importlib.metadata
 import json
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,13 @@ def launch(config_path: str, overrides: list[str], resume: Path | None) -> int:
     return 0
 
 
-def launch_eval(model: str, suite: str, samples: int, out: Path | None, overrides: list[str]) -> int:
-    """Evaluate a model on one suite and print its metrics."""
+def launch_eval(
+    model: str, suite: str, samples: int, out: Path | None, overrides: list[str], budgets: Sequence[int] = ()
+) -> int:
+    """Evaluate a model on one suite, once under each thinking budget if there are any, and print its metrics."""
     from rl.recipes import evaluate
 
-    wanted: dict[str, Any] = {"suite": suite, "samples_per_prompt": samples}
+    wanted: dict[str, Any] = {"suite": suite, "samples_per_prompt": samples, "thinking_budgets": list(budgets)}
     if suite.endswith((".jsonl", ".parquet")):
         wanted |= {"suite": Path(suite).stem, "source": {"path": suite}}
     values = with_overrides({"model": model, "evals": [wanted]}, overrides, "eval")

@@ -8,6 +8,7 @@ import numpy as np
 
 from rewards.combine import Combination, is_vetoed
 from rl.advantages import is_flat
+from rl.budget_curve import thinking_cut_rate
 from rl.filters import GroupFilter
 from rl.types import ScoredGroup, StepMetrics
 
@@ -36,6 +37,7 @@ def group_metrics(
         "rollout/staleness_max": float(max(staleness)),
         "group/zero_variance_rate": _mean([is_flat(group.scores) for group in groups]),
     }
+    metrics |= thinking_cut_rate("rollout", [group.group for group in groups])
     metrics |= {f"reward/{task}/mean": _mean(values) for task, values in by_task.items()}
     for task in by_task:
         of_task = [group for group in groups if group.group.prompt.task == task]

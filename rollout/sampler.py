@@ -6,12 +6,16 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from rollout.budget import ThinkingBudget, make_budget
 from rollout.chat import Chat
 from rollout.engine import Completion, EngineConfig
 from rollout.types import Group, Prompt, Sample, SamplingParams
 
 WATCH_EVERY_S = 2.0
 LIMIT_OF_ATTEMPTS = 3
+
+
+Answer = Awaitable[tuple[int, list[Completion]]]  # a version, and the responses
 
 
 class EngineLost(Exception):
@@ -24,7 +28,13 @@ class EngineHandle(Protocol):
     name: str
 
     async def generate(
-        self, prompt_token_ids: tuple[int, ...], params: SamplingParams, *, num_samples: int, seed: int
+        self,
+        prompt_token_ids: tuple[int, ...],
+        params: SamplingParams,
+        *,
+        num_samples: int,
+        seed: int,
+        budget: ThinkingBudget | None = None,
     ) -> tuple[int, list[Completion]]: ...
 
     async def progress(self) -> int: ...
@@ -104,30 +114,38 @@ class Sampler:
         """
         token_ids = self.chat.render(prompt)
         self.check_fits(prompt, len(token_ids), params)
-        version, completions = await self._generate(prompt, token_ids, params, num_samples, seed)
+        budget = self._budget(prompt, token_ids)
+
+        def ask(engine: EngineHandle) -> Answer:
+            return engine.generate(token_ids, params, num_samples=num_samples, seed=seed, budget=budget)
+
+        version, completions = await self._generate(prompt.id, ask)
         return Group(
             prompt=prompt,
             prompt_token_ids=token_ids,
-            samples=tuple(_sample(completion, version) for completion in completions),
+            samples=tuple(_sample(completion, version, budget) for completion in completions),
         )
 
-    async def _generate(
-        self, prompt: Prompt, token_ids: tuple[int, ...], params: SamplingParams, num_samples: int, seed: int
-    ) -> tuple[int, list[Completion]]:
+    def _budget(self, prompt: Prompt, token_ids: tuple[int, ...]) -> ThinkingBudget | None:
+        if prompt.thinking_budget is None:
+            return None
+        if not self.config.thinking_budget:
+            raise ValueError(f"prompt {prompt.id} has a thinking budget: set engine.thinking_budget to true")
+        return make_budget(self.chat, token_ids, prompt.thinking_budget)
+
+    async def _generate(self, prompt_id: str, ask: Callable[[EngineHandle], Answer]) -> tuple[int, list[Completion]]:
         for _ in range(LIMIT_OF_ATTEMPTS):
             seat = await self._pick()
             engine = seat.engine
             seat.num_waiting += 1
             try:
-                return await self._until_lost(
-                    seat, engine.generate(token_ids, params, num_samples=num_samples, seed=seed)
-                )
+                return await self._until_lost(seat, ask(engine))
             except EngineLost:
                 if seat.engine is engine:  # else it is replaced already
                     seat.give_up()
             finally:
                 seat.num_waiting -= 1
-        raise EngineLost(f"prompt {prompt.id}: its engine died {LIMIT_OF_ATTEMPTS} times in a row; see the engine logs")
+        raise EngineLost(f"prompt {prompt_id}: its engine died {LIMIT_OF_ATTEMPTS} times in a row; see the engine logs")
 
     async def _pick(self) -> Seat:
         """The ready seat with the fewest requests; waits for a restart when there is none."""
@@ -211,11 +229,13 @@ class Sampler:
             yield [seat for seat in self.seats if seat.ready.is_set()]
 
 
-def _sample(completion: Completion, version: int) -> Sample:
+def _sample(completion: Completion, version: int, budget: ThinkingBudget | None) -> Sample:
+    token_ids = completion.token_ids
+    sampled = budget.sampled(token_ids) if budget else (True,) * len(token_ids)
     return Sample(
-        token_ids=completion.token_ids,
-        logprobs=completion.logprobs,
-        sampled=(True,) * len(completion.token_ids),
+        token_ids=token_ids,
+        logprobs=tuple(p if own else 0.0 for p, own in zip(completion.logprobs, sampled, strict=True)),
+        sampled=sampled,
         text=completion.text,
         finish_reason=completion.finish_reason,
         policy_version=version,

@@ -33,7 +33,7 @@ class Prompt:
     reference: Any
     params: Mapping[str, Any] = field(default_factory=dict)
     thinking: bool | None = None
-    thinking_budget: int | None = None
+    thinking_budget: int | None = None  # tokens of thinking, at least 1
 
 
 def prompt_id(messages: Sequence[Message], task: str, reference: Any) -> str:

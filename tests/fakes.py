@@ -229,7 +229,13 @@ class FakeEngine:
             raise self.error or EngineLost(f"{self.name} died at {call}")
 
     async def generate(
-        self, prompt_token_ids: tuple[int, ...], params: SamplingParams, *, num_samples: int, seed: int
+        self,
+        prompt_token_ids: tuple[int, ...],
+        params: SamplingParams,
+        *,
+        num_samples: int,
+        seed: int,
+        budget: Any = None,
     ) -> tuple[int, list[Completion]]:
         version = self.version
         await asyncio.sleep(self.delay_s)

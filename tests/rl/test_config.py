@@ -2,7 +2,9 @@
 
 import pytest
 
-from rl.config_file import check_resumable, find_config, load_config
+from rl.budget_curve import parse_budgets
+from rl.config import EvaluateConfig
+from rl.config_file import check_resumable, find_config, load_config, validate, with_overrides
 from rl.launch import read_config, write_config
 
 SMOKE = "configs/smoke/grpo.yaml"
@@ -45,6 +47,8 @@ def test_the_shipped_configs_load_and_are_found_from_anywhere(tmp_path, monkeypa
         ("rewards.combine.math.rule.wieght=1", r"rewards\.combine\.math\.rule\.wieght: unknown key"),
         ("rewards.combine.mth={}", r"rewards: .*combine\.mth: unknown task 'mth'; did you mean 'math'\?"),
         ("recipe=grop", "recipe: unknown 'grop'; known are grpo"),
+        ("prompts.sources.0.thinking_budget=64", r"engine\.thinking_budget must be true"),
+        ("evals=[{suite: arithmetic, thinking_budgets: [64]}]", r"engine\.thinking_budget must be true"),
     ],
 )
 def test_a_fault_is_named_with_its_remedy(override, message):
@@ -138,3 +142,14 @@ def test_the_arithmetic_of_the_demo_holds_its_numbers():
         "8 prompts a step x 8 samples a prompt = 64 sequences a step of up to 32 tokens, always of the newest" in text
     )
     assert "40 steps = 2560 sequences in all" in text
+
+
+def test_an_evaluation_with_budgets_has_engines_that_take_them():
+    values = {"model": "m", "evals": [{"suite": "arithmetic"}]}
+    override = with_overrides(values, ["evals.0.thinking_budgets=[64,128]"], "eval")
+    config = validate(EvaluateConfig, override, "eval")
+    assert (config.engine.thinking_budget, config.evals[0].thinking_budgets) == (True, [64, 128])
+    assert not validate(EvaluateConfig, values, "eval").engine.thinking_budget
+    assert parse_budgets("64,128") == [64, 128]
+    with pytest.raises(ValueError, match="--budgets: numbers of tokens are wanted"):
+        parse_budgets("64;128")

@@ -188,3 +188,38 @@ async def test_the_parsers_are_those_of_the_config(source):
 def test_faults_are_found_before_anything_starts(extra, message):
     with pytest.raises(ValidationError, match=message):
         EvalConfig.model_validate({"suite": "arithmetic"} | extra)
+
+
+async def test_a_budget_curve_is_the_suite_once_under_each_budget(source):
+    asked = []
+
+    def answers(prompt):
+        asked.append((prompt.thinking_budget, prompt.thinking))
+        return [prompt.reference if prompt.thinking_budget == 128 else "x", "x"]
+
+    config = {"suite": "s", "source": source, "samples_per_prompt": 2, "thinking": True, "thinking_budgets": [64, 128]}
+    evals, sampler, log = make_evals(config, answers)
+    metrics = await evals.run_if_first(0)
+    assert asked == [(64, True)] * 3 + [(128, True)] * 3
+    assert sampler.seeds[:3] == sampler.seeds[3:], "each budget with the same seeds"
+    assert metrics["eval/s/budget-64/avg@2"] == 0
+    assert metrics["eval/s/budget-128/avg@2"] == 0.5
+    assert metrics["eval/s/budget-128/lenient/avg@2"] == 0.5
+    assert metrics["eval/s/budget-64/thinking_cut_rate"] == 0
+    assert "eval/s/avg@2" not in metrics
+    assert sorted(log.rows) == [("s/budget-128", 0), ("s/budget-64", 0)]
+    later = await evals.run_if_due(10)
+    assert later["eval/s/budget-128/gain@2"] == 0  # paired with its own first run
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"thinking_budgets": [8, 8]}, "must differ"),
+        ({"thinking_budgets": [0]}, "greater than 0"),
+        ({"thinking_budgets": [8], "thinking": False}, "a suite that thinks"),
+    ],
+)
+def test_budgets_that_make_no_sense_are_refused(fields, why):
+    with pytest.raises(ValidationError, match=why):
+        EvalConfig.model_validate({"suite": "arithmetic", **fields})

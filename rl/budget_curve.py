@@ -1,0 +1,47 @@
+"""Thinking budgets in evaluations: a suite once under each budget, and how often the budget ends the thinking."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from rl.types import StepMetrics
+from rollout.types import Group, Prompt
+
+
+def _differ(budgets: list[int]) -> list[int]:
+    if len(set(budgets)) != len(budgets):
+        raise ValueError("thinking budgets must differ, or their metrics would mix")
+    return budgets
+
+
+Budgets = Annotated[list[Annotated[int, Field(gt=0)]], AfterValidator(_differ)]  # tokens of thinking
+
+
+def parse_budgets(text: str) -> list[int]:
+    """The budgets of "64,128". Raises ValueError."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--budgets: numbers of tokens are wanted, such as 64,128; got {text!r}") from None
+
+
+def of_budget(suite: str, prompts: Sequence[Prompt], budget: int | None) -> tuple[str, list[Prompt]]:
+    """The suite's name in metrics and its prompts under a budget; None leaves the prompts' own."""
+    if budget is None:
+        return suite, list(prompts)
+    return f"{suite}/budget-{budget}", [replace(prompt, thinking_budget=budget) for prompt in prompts]
+
+
+def thinking_cut_rate(kind: str, groups: Sequence[Group]) -> StepMetrics:
+    """The share of responses whose thinking the budget ended, of those that had one; nothing where none had."""
+    samples = [sample for group in groups if group.prompt.thinking_budget is not None for sample in group.samples]
+    cut = sum(not all(sample.sampled) for sample in samples)
+    return {f"{kind}/thinking_cut_rate": cut / len(samples)} if samples else {}
+
+
+def check_engine(allowed: bool, prompts: Sequence[int | None], evals: Sequence[Sequence[int]]) -> None:
+    """Raises ValueError where a source of prompts or an evaluation has a budget and the engine is not to honour any."""
+    if not allowed and (any(budget is not None for budget in prompts) or any(evals)):
+        raise ValueError("engine.thinking_budget must be true: prompts or evals have a thinking budget")
