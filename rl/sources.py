@@ -107,9 +107,7 @@ class Source:
         for number, row in itertools.islice(_read(self.config), self.config.limit):
             where = f"{self.config.label}, row {number}"
             try:
-                prompts.append(
-                    to_prompt(_parse_line(row, where) if isinstance(row, bytes) else row, self.config, where)
-                )
+                prompts.append(to_prompt(_parsed(row, where), self.config, where))
             except ValueError:
                 if self.config.on_bad_row == "stop":
                     raise
@@ -117,6 +115,13 @@ class Source:
         if not prompts:
             raise ValueError(f"prompts: {self.config.label} holds no usable row")
         return prompts
+
+
+def read_rows(config: SourceConfig) -> Iterator[tuple[str, Row]]:
+    """Where each row of a file or dataset stands, and the row. Raises ValueError for what is none."""
+    for number, row in _read(config):
+        where = f"{config.label}, row {number}"
+        yield where, _parsed(row, where)
 
 
 def _read(config: SourceConfig) -> Iterator[tuple[int, Row | bytes]]:
@@ -148,7 +153,9 @@ def _read(config: SourceConfig) -> Iterator[tuple[int, Row | bytes]]:
         raise ValueError(f"prompts: {path} is neither .parquet nor .jsonl")
 
 
-def _parse_line(line: bytes, where: str) -> Row:
+def _parsed(line: Row | bytes, where: str) -> Row:
+    if not isinstance(line, bytes):
+        return line
     try:
         row = json.loads(line)
     except ValueError as error:

@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from rl.evals import EvalConfig, Evals, suite_prompts, suite_sampling
+from rl.evals import EvalConfig, Evals, suite_prompts
 from rollout.types import SamplingParams
 from tests.fakes import FakeEvalLog, FakeSampler, FakeScorer
 
@@ -102,9 +102,9 @@ def test_the_built_in_suite_is_dressed_and_cut():
 
 
 def test_sampling_is_the_suite_s_unless_the_config_has_its_own():
-    assert suite_sampling(EvalConfig(suite="arithmetic")) == SamplingParams(max_tokens=32)
+    assert EvalConfig(suite="arithmetic").sampling == SamplingParams(max_tokens=32)
     own = SamplingParams(temperature=0.6, top_p=0.95, top_k=20)
-    assert suite_sampling(EvalConfig(suite="arithmetic", sampling=own)) == own
+    assert EvalConfig(suite="arithmetic", sampling=own).sampling == own
 
 
 def test_a_prompt_is_in_a_suite_once(tmp_path):
