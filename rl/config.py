@@ -66,8 +66,8 @@ class GRPOConfig(BaseModel):
         distorted = [name for name in UNDISTORTED if getattr(self.sampling, name) != UNDISTORTED[name]]
         if distorted:
             raise ValueError(
-                f"sampling.{distorted[0]} must be off ({UNDISTORTED[distorted[0]]}) in training: the learner's log-probs "
-                "are of the whole distribution, and another one would bias every ratio"
+                f"sampling.{distorted[0]} must be off ({UNDISTORTED[distorted[0]]}) in training: the learner's "
+                "log-probs are of the whole distribution, and another one would bias every ratio"
             )
         if self.sampling.temperature == 0:
             raise ValueError("sampling.temperature is 0: greedy samples of one prompt are all alike and teach nothing")

@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, Self
 
@@ -110,6 +110,14 @@ def suite_prompts(config: EvalConfig) -> list[Prompt]:
     )
 
 
+def read_suites(configs: Sequence[EvalConfig]) -> dict[str, list[Prompt]]:
+    """The prompts of all suites by name; hooks have none. Raises ValueError where two have one name."""
+    names = [config.suite for config in configs]
+    if len(set(names)) != len(names):
+        raise ValueError(f"evals: suite names must differ, or their metrics would mix; got {', '.join(names)}")
+    return {config.suite: suite_prompts(config) for config in configs if config.hook is None}
+
+
 class Evals:
     """The evaluations of a run. The first results are kept, so that later ones are paired with them."""
 
@@ -122,13 +130,11 @@ class Evals:
         *,
         seed: int,
         num_steps: int,
+        prompts: Mapping[str, Sequence[Prompt]] | None = None,
     ) -> None:
         self.configs, self.sampler, self.scorer, self.log = configs, sampler, scorer, log
         self.seed, self.num_steps = seed, num_steps
-        names = [config.suite for config in configs]
-        if len(set(names)) != len(names):
-            raise ValueError(f"evals: suite names must differ, or their metrics would mix; got {', '.join(names)}")
-        self._prompts = {c.suite: suite_prompts(c) for c in configs if c.hook is None}
+        self._prompts = read_suites(configs) if prompts is None else prompts
         self._first: dict[str, dict[str, float]] = {}
 
     async def run_if_first(self, step: int) -> StepMetrics:

