@@ -119,9 +119,9 @@ def _samples(suite: EvalConfig, rows: Iterable[EvalRow]) -> Iterable[dict[str, A
 
 def _sample(suite: EvalConfig, number: int, row: EvalRow, filtered: str, parsers: Sequence[str]) -> dict[str, Any]:
     responses, reference = row["responses"], row["reference"]
-    doc = {"id": row["id"], "question": row["messages"][-1]["content"], "answer": reference}
     prompt = json.dumps(row["messages"], ensure_ascii=False)
     target = reference if isinstance(reference, str) else json.dumps(reference, ensure_ascii=False)
+    doc = {"id": row["id"], "question": row["messages"][-1]["content"], "answer": target}
     answers = [response["extracted"][parsers[0]] or "" for response in responses]
     scores = {NAMES.get(parser, (DEFAULT_NAME, parser))[0]: _mean(responses, parser) for parser in parsers}
     return {

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from rl.evals import EvalConfig, Evals, suite_prompts
 from rollout.types import SamplingParams
-from tests.fakes import FakeEvalLog, FakeSampler, FakeScorer
+from tests.fakes import FakeEvalLog, FakeSampler, FakeScorer, FakeTasks
 
 
 @pytest.fixture
@@ -188,3 +188,45 @@ async def test_the_parsers_are_those_of_the_config(source):
 def test_faults_are_found_before_anything_starts(extra, message):
     with pytest.raises(ValidationError, match=message):
         EvalConfig.model_validate({"suite": "arithmetic"} | extra)
+
+
+async def test_aime_is_a_hook_of_training(tmp_path):
+    """Every ten steps, with the curve of pass@k, gains paired with the first evaluation, and both parsers."""
+    path = tmp_path / "aime.jsonl"
+    path.write_text("".join(json.dumps({"problem": f"q{n}", "answer": f"00{n}"}) + "\n" for n in range(3)))
+    config = {"suite": "aime24", "path": str(path), "samples_per_prompt": 4, "every_steps": 10}
+    know = ["0"]
+    evals, _, log = make_evals(config, lambda p: [p.reference if p.reference in know else "x"] * 2 + ["y", "z"], 30)
+    before = await evals.run_if_first(0)
+    assert {name for name in before if "pass@" in name and "lenient" not in name} == {
+        "eval/aime24/pass@1", "eval/aime24/pass@2", "eval/aime24/pass@4",
+    }  # fmt: skip
+    know.append("1")
+    assert await evals.run_if_due(9) == {}
+    after = await evals.run_if_due(10)
+    assert (before["eval/aime24/avg@4"], after["eval/aime24/avg@4"]) == pytest.approx((1 / 6, 1 / 3))
+    assert after["eval/aime24/gain@4"] == pytest.approx(1 / 6)
+    assert after["eval/aime24/pass@2"] == pytest.approx((5 / 6 + 5 / 6) / 3)
+    assert after["eval/aime24/cons@4"] == pytest.approx(2 / 3)
+    assert after["eval/aime24/num_prompts"] == 3
+    assert len(log.rows["aime24", 10][0]["responses"]) == 4
+
+
+async def test_a_parser_is_parameters_of_the_suite_s_reward(tmp_path):
+    row = {"prompt": "Say it.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+    config = EvalConfig.model_validate({"suite": "ifeval", "path": str(tmp_path / "a.jsonl")})
+    scorer = FakeTasks(ifeval=1.0)
+
+    class OneByOne:
+        async def score(self, requests):
+            return [await scorer(request) for request in requests]
+
+    evals = Evals([config], FakeSampler(lambda p: ["It."]), OneByOne(), FakeEvalLog(), seed=0, num_steps=1)
+    metrics = await evals.run_if_first(0)
+    assert [request.params for request in scorer.requests] == [
+        {"mode": "strict", "combine": False},
+        {"mode": "loose", "combine": False},
+    ]
+    assert (metrics["eval/ifeval/avg@1"], metrics["eval/ifeval/loose/avg@1"]) == (1, 1)
+    assert "eval/ifeval/cons@1" not in metrics
