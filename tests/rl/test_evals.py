@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from rl.evals import EvalConfig, Evals, suite_prompts
 from rollout.types import SamplingParams
-from tests.fakes import FakeEvalLog, FakeSampler, FakeScorer, FakeTasks
+from tests.fakes import FakeEvalLog, FakeSampler, FakeScorer
 
 
 @pytest.fixture
@@ -216,17 +216,12 @@ async def test_a_parser_is_parameters_of_the_suite_s_reward(tmp_path):
     row = {"prompt": "Say it.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
     (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
     config = EvalConfig.model_validate({"suite": "ifeval", "path": str(tmp_path / "a.jsonl")})
-    scorer = FakeTasks(ifeval=1.0)
-
-    class OneByOne:
-        async def score(self, requests):
-            return [await scorer(request) for request in requests]
-
-    evals = Evals([config], FakeSampler(lambda p: ["It."]), OneByOne(), FakeEvalLog(), seed=0, num_steps=1)
+    scorer = FakeScorer()
+    evals = Evals([config], FakeSampler(lambda p: ["It."]), scorer, FakeEvalLog(), seed=0, num_steps=1)
     metrics = await evals.run_if_first(0)
     assert [request.params for request in scorer.requests] == [
         {"mode": "strict", "combine": False},
         {"mode": "loose", "combine": False},
     ]
-    assert (metrics["eval/ifeval/avg@1"], metrics["eval/ifeval/loose/avg@1"]) == (1, 1)
+    assert (metrics["eval/ifeval/avg@1"], metrics["eval/ifeval/loose/avg@1"]) == (0, 0)
     assert "eval/ifeval/cons@1" not in metrics
