@@ -14,7 +14,7 @@ from rl.plugins import check_name, find_function
 from rl.seeds import derive_seed
 from rl.sources import SourceConfig
 from rl.statistics import consensus, mean_and_error, paired_gain, pass_at_k, sampling_error
-from rl.suites import NUM_SAMPLES, PARSERS, SUITES, Mode, find_suite, read_prompts, with_defaults
+from rl.suites import NUM_SAMPLES, PARSERS, SUITES, VOTELESS, Mode, find_suite, read_prompts, with_defaults
 from rl.types import StepMetrics
 from rollout.types import Group, Prompt, SamplingParams
 
@@ -215,7 +215,7 @@ class Evals:
             f"eval/{name}/se@{k}": error,
             f"eval/{name}/sampling_se@{k}": sampling_error(list(usable.values())),
         }
-        if k > 1:
+        if k > 1 and VOTELESS.isdisjoint(config.extracts):
             votes = [consensus([v.extracted for v in judged[key]], scores) for key, scores in usable.items()]
             metrics[f"eval/{name}/cons@{k}"] = sum(votes) / len(votes)
         for p in config.pass_k:

@@ -59,7 +59,6 @@ def _results(config: EvaluateConfig, suites: Sequence[EvalConfig], metrics: Step
             "model": "sharpen",
             "model_args": {"pretrained": config.model, "dtype": config.engine.dtype},
             "batch_size": "auto",
-            "limit": None,
             "bootstrap_iters": 0,
             "random_seed": config.seed,
         },

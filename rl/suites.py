@@ -32,6 +32,7 @@ PARSERS: dict[str, dict[str, Any]] = {  # parameters of the reward that make it 
     "loose": {"mode": "loose"},
     "choice": {},
 }
+VOTELESS = {"strict", "loose"}  # what they read is a whole text, and texts hardly ever agree
 
 _INTEGER = re.compile(r"(\d{1,4})(?:\.0+|\^\\circ|\^\{\\circ\})?", re.ASCII)  # one published file has a degree sign
 

@@ -215,13 +215,11 @@ async def test_aime_is_a_hook_of_training(tmp_path):
 async def test_a_parser_is_parameters_of_the_suite_s_reward(tmp_path):
     row = {"prompt": "Say it.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
     (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
-    config = EvalConfig.model_validate({"suite": "ifeval", "path": str(tmp_path / "a.jsonl")})
+    config = EvalConfig.model_validate({"suite": "ifeval", "path": str(tmp_path / "a.jsonl"), "samples_per_prompt": 2})
     scorer = FakeScorer()
-    evals = Evals([config], FakeSampler(lambda p: ["It."]), scorer, FakeEvalLog(), seed=0, num_steps=1)
+    evals = Evals([config], FakeSampler(lambda p: ["It.", "It."]), scorer, FakeEvalLog(), seed=0, num_steps=1)
     metrics = await evals.run_if_first(0)
-    assert [request.params for request in scorer.requests] == [
-        {"mode": "strict", "combine": False},
-        {"mode": "loose", "combine": False},
-    ]
-    assert (metrics["eval/ifeval/avg@1"], metrics["eval/ifeval/loose/avg@1"]) == (0, 0)
-    assert "eval/ifeval/cons@1" not in metrics
+    strict, loose = {"mode": "strict", "combine": False}, {"mode": "loose", "combine": False}
+    assert [request.params for request in scorer.requests] == [strict, strict, loose, loose]
+    assert (metrics["eval/ifeval/avg@2"], metrics["eval/ifeval/loose/avg@2"]) == (0, 0)
+    assert "eval/ifeval/cons@2" not in metrics, "whole texts are no votes"
