@@ -68,6 +68,8 @@ def launch_eval(
         raise ValueError(
             f"--data {data} is the file of one suite, and --suite names {len(wanted)}: evaluate them apart"
         )
+    if out is not None and not out.parent.is_dir():
+        raise ValueError(f"--out {out}: no folder {out.parent}; make it first")
     values = with_overrides({"model": model, "evals": wanted}, overrides, "eval")
     config = validate(EvaluateConfig, values, "eval")
     folder = new_run_folder(config.log, "eval")
