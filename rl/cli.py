@@ -3,6 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from rewards.cli import add_commands as add_reward_commands
 
@@ -26,14 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("overrides", nargs="*", metavar="key.path=value")
     run.add_argument("--resume", metavar="RUN_DIR", type=Path, help="go on in this folder from its newest checkpoint")
     run.set_defaults(run=_run)
-    evaluate = commands.add_parser("eval", help="evaluate a model on a suite")
-    evaluate.add_argument("--model", required=True, help="package:smollm2, a hub id or a folder")
-    evaluate.add_argument("--suite", required=True, help="a built-in suite, or a .jsonl or .parquet file of prompts")
-    evaluate.add_argument("--samples", type=int, default=4, metavar="K", help="samples a prompt (default 4)")
-    evaluate.add_argument("--budgets", metavar="N,N", help="once under each thinking budget, in tokens: 64,128")
-    evaluate.add_argument("--out", type=Path, metavar="FILE", help="write the metrics as JSON")
-    evaluate.add_argument("overrides", nargs="*", metavar="key.path=value", help="such as engine.dtype=float32")
-    evaluate.set_defaults(run=_eval)
+    _add_eval(commands)
     report = commands.add_parser("report", help="write RUN_DIR/report.html")
     report.add_argument("run_dir", type=Path)
     report.set_defaults(run=_report)
@@ -50,6 +44,30 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_eval(commands: Any) -> None:
+    evaluate = commands.add_parser("eval", help="evaluate a model on suites")
+    evaluate.add_argument("--model", required=True, help="package:smollm2, a hub id or a folder")
+    evaluate.add_argument(
+        "--suite",
+        required=True,
+        help="aime24, aime25, math500, gsm8k, gpqa, ifeval, arithmetic, or a .jsonl or .parquet file of prompts; "
+        "several by comma",
+    )
+    evaluate.add_argument("--mode", choices=["thinking", "non-thinking"], help="Qwen3's settings of that mode")
+    evaluate.add_argument("--samples", type=int, metavar="K", help="samples a question (default: the suite's, or 4)")
+    evaluate.add_argument("--max-tokens", type=int, metavar="N", help="of a response (default: the suite's)")
+    evaluate.add_argument("--data", metavar="FILE", help="a local file of the suite's fields, instead of the hub")
+    evaluate.add_argument("--out", type=Path, metavar="FILE", help="write the metrics as JSON")
+    evaluate.add_argument(
+        "--lm-eval-out",
+        type=Path,
+        metavar="DIR",
+        help="where results go in lm-evaluation-harness's layout (default: lm_eval in the run folder)",
+    )
+    evaluate.add_argument("overrides", nargs="*", metavar="key.path=value", help="such as engine.dtype=float32")
+    evaluate.set_defaults(run=_eval)
+
+
 def _run(options: argparse.Namespace) -> int:
     from rl.launch import launch
 
@@ -61,7 +79,18 @@ def _eval(options: argparse.Namespace) -> int:
     from rl.launch import launch_eval
 
     budgets = parse_budgets(options.budgets) if options.budgets else []
-    return launch_eval(options.model, options.suite, options.samples, options.out, options.overrides, budgets)
+    return launch_eval(
+        options.model,
+        options.suite,
+        options.overrides,
+        mode=options.mode,
+        samples=options.samples,
+        max_tokens=options.max_tokens,
+        budgets=budgets,
+        data=options.data,
+        out=options.out,
+        lm_eval_out=options.lm_eval_out,
+    )
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -23,6 +23,8 @@ from rl.row_stream import RowSourceConfig
 from rollout.engine import EngineConfig
 from rollout.types import SamplingParams
 
+UNDISTORTED = {"top_p": 1, "top_k": -1, "min_p": 0, "presence_penalty": 0}
+
 
 class RecipeConfig(BaseModel):
     """What every config of a run has: which recipe it is for, its seed, and where its run folder goes."""
@@ -83,10 +85,11 @@ class GRPOConfig(RecipeConfig):
         check_engine(
             self.engine.thinking_budget, [s.thinking_budget for s in own], [e.thinking_budgets for e in self.evals]
         )
-        if self.sampling.top_p < 1 or self.sampling.top_k != -1:
+        distorted = [name for name in UNDISTORTED if getattr(self.sampling, name) != UNDISTORTED[name]]
+        if distorted:
             raise ValueError(
-                "sampling.top_p and sampling.top_k must be off (1 and -1) in training: the learner's log-probs are "
-                "of the whole distribution, and a truncated one would bias every ratio"
+                f"sampling.{distorted[0]} must be off ({UNDISTORTED[distorted[0]]}) in training: the learner's "
+                "log-probs are of the whole distribution, and another one would bias every ratio"
             )
         if self.sampling.temperature == 0:
             raise ValueError("sampling.temperature is 0: greedy samples of one prompt are all alike and teach nothing")
@@ -97,6 +100,13 @@ class GRPOConfig(RecipeConfig):
                 f"sampling.max_tokens = {self.sampling.max_tokens} leaves no room for a prompt in "
                 f"engine.max_context_tokens = {self.engine.max_context_tokens}"
             )
+        for config in self.evals:
+            if config.hook is None and config.sampling.max_tokens >= self.engine.max_context_tokens:
+                raise ValueError(
+                    f"evals: suite {config.suite} samples up to {config.sampling.max_tokens} tokens, which leaves no "
+                    f"room for a prompt in engine.max_context_tokens = {self.engine.max_context_tokens}: raise it, or "
+                    "lower the suite's sampling.max_tokens (the numbers are then no longer the suite's)"
+                )
         if self.draws_per_step < self.groups_per_step:
             raise ValueError("max_draws_per_step must be at least groups_per_step")
         if self.reward_statistics == "running" and not any(c.scales for c in self.rewards.combine.values()):

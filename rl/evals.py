@@ -2,39 +2,24 @@
 
 import asyncio
 import inspect
-import itertools
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rewards.types import RewardResult
-from rl import arithmetic
 from rl.budget_curve import Budgets, of_budget, thinking_cut_rate
 from rl.collect import GroupSampler, ResponseScorer, reward_requests
 from rl.plugins import check_name, find_function
 from rl.seeds import derive_seed
-from rl.sources import Source, SourceConfig, to_prompt
+from rl.sources import SourceConfig
 from rl.statistics import consensus, mean_and_error, paired_gain, pass_at_k, sampling_error
+from rl.suites import NUM_SAMPLES, PARSERS, SUITES, VOTELESS, Mode, find_suite, read_prompts, with_defaults
 from rl.types import StepMetrics
 from rollout.types import Group, Prompt, SamplingParams
 
 Verdicts = list[RewardResult]  # one a sample
-
-
-@dataclass(frozen=True, slots=True)
-class Suite:
-    """Prompts that need no file: rows in the order in which `limit` cuts them, and how they are asked."""
-
-    rows: Callable[..., Iterable[dict[str, Any]]]
-    system: str | None = None
-    examples: tuple[dict[str, str], ...] = ()
-    max_tokens: int = 256
-
-
-SUITES = {"arithmetic": Suite(arithmetic.held_out, arithmetic.SYSTEM, arithmetic.EXAMPLES, max_tokens=32)}
 
 
 async def judge_canaries(_: GroupSampler, scorer: Any, step: int) -> StepMetrics:
@@ -50,27 +35,34 @@ class EvalConfig(BaseModel):
 
     Evaluated every `every_steps` steps (0: never in between), before the first and after the last one. `extracts`
     are the parsers; the first gives the plain metric names, the others have theirs in the name. `options` go to
-    a built-in suite, `params` to its rewards. `thinking` is the mode of all prompts. With `thinking_budgets` the suite
-    runs once under each, with the same seeds: a curve of `eval/SUITE/budget-N/...`.
+    a built-in suite, `params` to its rewards, `path` is a local file of its fields. What is not given is the suite's,
+    field by field of `sampling`; `mode` chooses the report's settings, and is what the chat template is told. With
+    `thinking_budgets` the suite runs once under each, with the same seeds: a curve of `eval/SUITE/budget-N/...`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     suite: str
+    path: str | None = None
     source: SourceConfig | None = None
+    mode: Mode | None = None
     hook: str | None = None
     options: dict[str, Any] = {}
     params: dict[str, Any] = {}
-    samples_per_prompt: int = Field(4, ge=1)
+    samples_per_prompt: int = Field(NUM_SAMPLES, ge=1)
     pass_k: list[int] = []
     extracts: list[str] = Field(["boxed", "lenient"], min_length=1)
-    sampling: SamplingParams | None = None
-    thinking: bool | None = None
+    sampling: SamplingParams = SamplingParams()
     thinking_budgets: Budgets = []
     limit: int | None = Field(None, gt=0)
     every_steps: int = Field(0, ge=0)
     first: bool = True
     last: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_defaults(cls, values: Any) -> Any:
+        return with_defaults(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _has_prompts(self) -> Self:
@@ -78,13 +70,16 @@ class EvalConfig(BaseModel):
             raise ValueError(f"unknown suite {self.suite!r}; known are {', '.join(SUITES)}; or give source or hook")
         if not all(1 <= k <= self.samples_per_prompt for k in self.pass_k):
             raise ValueError("pass_k must be from 1 to samples_per_prompt")
-        if self.source is None and self.hook is None:
-            try:
-                inspect.signature(SUITES[self.suite].rows).bind(**self.options)
-            except TypeError as error:
-                raise ValueError(f"options of suite {self.suite}: {error}") from error
-        if self.thinking_budgets and (self.thinking is False or self.hook is not None):
-            raise ValueError("thinking_budgets are for a suite that thinks: leave out thinking: false, or the hook")
+        suite = None if self.hook else find_suite(self.suite, self.source is not None)
+        rows = suite.rows if suite is not None else None
+        if self.path is not None and (suite is None or rows is not None):
+            raise ValueError(f"path is for a built-in suite of a dataset, which {self.suite} is not; use source.path")
+        try:
+            inspect.signature(rows or (lambda: ())).bind(**({} if suite is None else self.options))
+        except TypeError as error:
+            raise ValueError(f"options of suite {self.suite}: {error}") from error
+        if self.thinking_budgets and (self.mode == "non-thinking" or self.hook is not None):
+            raise ValueError("thinking_budgets are for a suite that thinks: leave out mode: non-thinking, or the hook")
         if self.hook is not None:
             check_name(self.hook, HOOKS, "eval hook")
         source = self.source
@@ -108,30 +103,24 @@ class EvalLog(Protocol):
 
 
 def suite_prompts(config: EvalConfig) -> list[Prompt]:
-    """The prompts of a suite, in order, each once."""
-    if config.source is not None:
-        source = Source(config.source.model_copy(update={"shuffle": False}), seed=0)
-        count = min(len(source), config.limit or len(source))
-        prompts = [source.prompt(index) for index in range(count)]
-    else:
-        suite = SUITES[config.suite]
-        # Only how a row is asked counts here; where it comes from is the suite's business.
-        dress = SourceConfig(
-            path=config.suite, system=suite.system, examples=list(suite.examples), params=config.params
-        )
-        rows = itertools.islice(suite.rows(**config.options), config.limit)
-        prompts = [to_prompt(row, dress, f"{config.suite}, row {n}") for n, row in enumerate(rows)]
-    ids = [prompt.id for prompt in prompts]
-    if len(set(ids)) != len(ids):
-        raise ValueError(f"suite {config.suite}: a prompt is in it more than once")
-    return prompts if config.thinking is None else [replace(prompt, thinking=config.thinking) for prompt in prompts]
+    """The prompts of a suite as its config wants them, in order, each once."""
+    return read_prompts(
+        config.suite,
+        source=config.source,
+        path=config.path,
+        options=config.options,
+        params=config.params,
+        limit=config.limit,
+        thinking=None if config.mode is None else config.mode == "thinking",
+    )
 
 
-def suite_sampling(config: EvalConfig) -> SamplingParams:
-    """The config's sampling; by default temperature 1 with the suite's response limit."""
-    if config.sampling is not None:
-        return config.sampling
-    return SamplingParams(max_tokens=SUITES[config.suite].max_tokens) if config.suite in SUITES else SamplingParams()
+def read_suites(configs: Sequence[EvalConfig]) -> dict[str, list[Prompt]]:
+    """The prompts of all suites by name; hooks have none. Raises ValueError where two have one name."""
+    names = [config.suite for config in configs]
+    if len(set(names)) != len(names):
+        raise ValueError(f"evals: suite names must differ, or their metrics would mix; got {', '.join(names)}")
+    return {config.suite: suite_prompts(config) for config in configs if config.hook is None}
 
 
 class Evals:
@@ -150,14 +139,12 @@ class Evals:
         seed: int,
         num_steps: int,
         publish: Callable[[int], Awaitable[None]] | None = None,
+        prompts: Mapping[str, Sequence[Prompt]] | None = None,
     ) -> None:
         self.configs, self.sampler, self.scorer, self.log = configs, sampler, scorer, log
         self.publish = publish
         self.seed, self.num_steps = seed, num_steps
-        names = [config.suite for config in configs]
-        if len(set(names)) != len(names):
-            raise ValueError(f"evals: suite names must differ, or their metrics would mix; got {', '.join(names)}")
-        self._prompts = {c.suite: suite_prompts(c) for c in configs if c.hook is None}
+        self._prompts = read_suites(configs) if prompts is None else prompts
         self._first: dict[str, dict[str, float]] = {}
 
     async def run_if_first(self, step: int) -> StepMetrics:
@@ -192,13 +179,14 @@ class Evals:
     async def _run_suite(self, config: EvalConfig, step: int, budget: int | None) -> StepMetrics:
         suite, prompts = of_budget(config.suite, self._prompts[config.suite], budget)
         show = self.log.progress(f"evaluating {suite}")
-        sampling = suite_sampling(config)
         num_done = 0
 
         async def one(prompt: Prompt) -> tuple[Group, dict[str, Verdicts]]:
             nonlocal num_done
             seed = derive_seed(self.seed, "eval", config.suite, prompt.id)
-            group = await self.sampler.sample(prompt, params=sampling, num_samples=config.samples_per_prompt, seed=seed)
+            group = await self.sampler.sample(
+                prompt, params=config.sampling, num_samples=config.samples_per_prompt, seed=seed
+            )
             verdicts = {extract: await self._judge(group, extract) for extract in config.extracts}
             num_done += 1
             show(num_done, len(prompts))
@@ -220,7 +208,8 @@ class Evals:
 
     async def _judge(self, group: Group, extract: str) -> Verdicts:
         """By the task alone: a combination is for training, and its scores are no accuracy."""
-        return await self.scorer.score(reward_requests(group, group.prompt.id, extract=extract, combine=False))
+        params = PARSERS.get(extract, {"extract": extract})
+        return await self.scorer.score(reward_requests(group, group.prompt.id, **params, combine=False))
 
     def _summarise(self, name: str, by_prompt: dict[str, Verdicts], config: EvalConfig) -> StepMetrics:
         """Unscored samples are left out and counted; a prompt without any scored sample drops out."""
@@ -242,7 +231,7 @@ class Evals:
             f"eval/{name}/se@{k}": error,
             f"eval/{name}/sampling_se@{k}": sampling_error(list(usable.values())),
         }
-        if k > 1:
+        if k > 1 and VOTELESS.isdisjoint(config.extracts):
             votes = [consensus([v.extracted for v in judged[key]], scores) for key, scores in usable.items()]
             metrics[f"eval/{name}/cons@{k}"] = sum(votes) / len(votes)
         for p in config.pass_k:

@@ -13,7 +13,9 @@ from pydantic import BaseModel
 
 from rl.config import EvaluateConfig, RecipeConfig
 from rl.config_file import check_resumable, find_config, load_config, parse_config, validate, with_overrides
-from rl.log import RunLog, as_json, new_run_folder
+from rl.eval_table import print_evals
+from rl.lm_eval_format import write_lm_eval
+from rl.log import RunLog, as_json, new_run_folder, read_eval_rows
 from rl.plugins import find_function
 from rl.report import build_report
 
@@ -45,26 +47,53 @@ def launch(config_path: str, overrides: list[str], resume: Path | None) -> int:
 
 
 def launch_eval(
-    model: str, suite: str, samples: int, out: Path | None, overrides: list[str], budgets: Sequence[int] = ()
+    model: str,
+    suites: str,
+    overrides: list[str],
+    *,
+    mode: str | None = None,
+    samples: int | None = None,
+    max_tokens: int | None = None,
+    budgets: Sequence[int] = (),
+    data: str | None = None,
+    out: Path | None = None,
+    lm_eval_out: Path | None = None,
 ) -> int:
-    """Evaluate a model on one suite, once under each thinking budget if there are any, and print its metrics."""
+    """Evaluate a model on suites (names or files, parted by commas), once under each budget, and print tables."""
     from rl.recipes import evaluate
 
-    wanted: dict[str, Any] = {"suite": suite, "samples_per_prompt": samples, "thinking_budgets": list(budgets)}
-    if suite.endswith((".jsonl", ".parquet")):
-        wanted |= {"suite": Path(suite).stem, "source": {"path": suite}}
-    values = with_overrides({"model": model, "evals": [wanted]}, overrides, "eval")
+    given: dict[str, Any] = {"mode": mode, "samples_per_prompt": samples, "path": data}
+    given |= {
+        "thinking_budgets": list(budgets) or None,
+        "sampling": None if max_tokens is None else {"max_tokens": max_tokens},
+    }
+    wanted = [_suite(name.strip()) | {k: v for k, v in given.items() if v is not None} for name in suites.split(",")]
+    if data is not None and len(wanted) > 1:
+        raise ValueError(
+            f"--data {data} is the file of one suite, and --suite names {len(wanted)}: evaluate them apart"
+        )
+    if out is not None and not out.parent.is_dir():
+        raise ValueError(f"--out {out}: no folder {out.parent}; make it first")
+    values = with_overrides({"model": model, "evals": wanted}, overrides, "eval")
     config = validate(EvaluateConfig, values, "eval")
     folder = new_run_folder(config.log, "eval")
     write_config(folder, config)
     with RunLog(folder, config.log, recipe="eval", num_steps=0) as log:
         log.message(f"run folder {folder}")
         metrics = asyncio.run(evaluate.evaluate(config, log))
-    for name, value in sorted(metrics.items()):
-        print(f"{name} {value:.6g}")
     if out is not None:
         out.write_text(json.dumps(as_json(metrics), indent=1, sort_keys=True, allow_nan=False) + "\n")
+    rows = {c.suite: read_eval_rows(folder, c.suite, step=0) for c in config.evals if c.hook is None}
+    results = write_lm_eval(lm_eval_out or folder / "lm_eval", config, metrics, rows)
+    print_evals(config.evals, metrics)
+    print(f"every response: {folder / 'evals'}\nin lm-evaluation-harness's layout: {results}")
     return 0
+
+
+def _suite(name: str) -> dict[str, Any]:
+    if name.endswith((".jsonl", ".parquet")):
+        return {"suite": Path(name).stem, "source": {"path": name}}
+    return {"suite": name}
 
 
 def write_config(folder: Path, config: BaseModel) -> None:

@@ -161,7 +161,7 @@ class RunLog:
 
     def write_eval_rows(self, name: str, step: int, rows: Sequence[dict[str, Any]]) -> None:
         """All responses of an evaluation."""
-        path = self.folder / "evals" / f"{name.replace('/', '-')}-step-{step}.jsonl"
+        path = _eval_file(self.folder, name, step)
         path.parent.mkdir(exist_ok=True)
         path.unlink(missing_ok=True)
         _append(path, rows)
@@ -191,6 +191,16 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         except ValueError:
             break
     return rows
+
+
+def read_eval_rows(folder: Path, name: str, step: int) -> list[dict[str, Any]]:
+    """What `write_eval_rows` wrote."""
+    lines = _eval_file(folder, name, step).read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines if line]
+
+
+def _eval_file(folder: Path, name: str, step: int) -> Path:
+    return folder / "evals" / f"{name.replace('/', '-')}-step-{step}.jsonl"
 
 
 def deterministic(row: dict[str, Any]) -> dict[str, Any]:

@@ -54,6 +54,13 @@ def read_rows(origin: Origin) -> Iterator[tuple[int, Row | bytes]]:
         raise ValueError(f"{path} is neither .parquet nor .jsonl")
 
 
+def named_rows(origin: Origin, label: str) -> Iterator[tuple[str, Row]]:
+    """Where each row stands, and the row. Raises ValueError for what is none."""
+    for number, row in read_rows(origin):
+        where = f"{label}, row {number}"
+        yield where, parse_row(row, where)
+
+
 def parse_row(line: Row | bytes, where: str) -> Row:
     """A row, from its line of JSON where it is one. Raises ValueError naming the place."""
     if not isinstance(line, bytes):

@@ -179,6 +179,8 @@ class Engine:
             temperature=params.temperature,
             top_p=params.top_p,
             top_k=params.top_k,
+            min_p=params.min_p,
+            presence_penalty=params.presence_penalty,
             max_tokens=params.max_tokens,
             seed=seed,
             logprobs=0,

@@ -13,13 +13,18 @@ FinishReason = Literal["stop", "length"]
 
 
 class SamplingParams(BaseModel):
-    """How responses are sampled. The defaults sample the policy's own distribution, which training requires."""
+    """How responses are sampled. The defaults sample the policy's own distribution, which training requires.
+
+    Everything but `temperature` and `max_tokens` is for evaluations alone.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     temperature: float = Field(1.0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
     top_k: int = Field(-1, ge=-1)
+    min_p: float = Field(0.0, ge=0, le=1)
+    presence_penalty: float = Field(0.0, ge=-2, le=2)
     max_tokens: int = Field(256, gt=0)
 
 

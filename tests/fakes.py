@@ -59,10 +59,14 @@ class FakeSampler:
 class FakeScorer:
     """1 for the reference, 0 for anything else; lenient strips an "answer: " first.
 
-    "broken" has no score, "late" one after an hour, and "lost" loses the scorer itself.
+    "broken" has no score, "late" one after an hour, and "lost" loses the scorer itself. Keeps the requests.
     """
 
+    def __init__(self) -> None:
+        self.requests: list[RewardRequest] = []
+
     async def score(self, requests: list[RewardRequest]) -> list[RewardResult]:
+        self.requests += requests
         if "late" in [request.response for request in requests]:
             await asyncio.sleep(3600)
         return [self._judge(request) for request in requests]

@@ -113,3 +113,30 @@ def test_kl_entropy_and_export_work_together(tmp_path):
 
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "model").num_parameters() > 1e5
     assert AutoTokenizer.from_pretrained(tmp_path / "model").chat_template
+
+
+@pytest.mark.slow
+def test_an_evaluation_of_aime_from_a_local_file(tmp_path):
+    """Real engine, chat template and rewards, from the command to the table and every file."""
+    problems = [{"problem": f"What is {n} + {n}?", "answer": f"{2 * n:03}"} for n in (1, 2, 3)]
+    (tmp_path / "aime.jsonl").write_text("".join(json.dumps(row) + "\n" for row in problems))
+    flags = f"--suite aime24 --data {tmp_path}/aime.jsonl --mode non-thinking --samples 4 --max-tokens 24"
+    outputs = f"--out {tmp_path}/metrics.json --lm-eval-out {tmp_path}/lm_eval"
+    overrides = f"engine.dtype=float32 log.dir={tmp_path} log.name=run"
+    command = [*SHARPEN, "eval", "--model", "package:tiny-qwen3", *f"{flags} {outputs} {overrides}".split()]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, env=environment)
+    assert answer.returncode == 0, answer.stderr[-3000:]
+    assert "question error" in answer.stdout
+    assert "3 questions of the suite's 30" in answer.stdout
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    names = {f"eval/aime24/{name}" for name in ("avg@4", "se@4", "sampling_se@4", "pass@1", "pass@4", "cons@4")}
+    assert names | {"eval/aime24/lenient/avg@4"} <= set(metrics)
+    assert (metrics["eval/aime24/num_prompts"], metrics["eval/aime24/error_rate"]) == (3, 0)
+    assert 0 < metrics["eval/aime24/response_length"] <= 24
+    rows = [json.loads(line) for line in (tmp_path / "run/evals/aime24-step-0.jsonl").read_text().splitlines()]
+    assert [row["reference"] for row in rows] == ["2", "4", "6"]
+    assert all(len(row["responses"]) == 4 for row in rows)
+    (results,) = (tmp_path / "lm_eval").rglob("results_*.json")
+    found = json.loads(results.read_text())["results"]["aime24"]
+    assert found["exact_match,boxed"] == metrics["eval/aime24/avg@4"]

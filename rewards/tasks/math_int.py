@@ -50,8 +50,10 @@ def math_int(request: RewardRequest) -> RewardResult:
     literal = _LITERAL.fullmatch(plain(answer))
     if not literal:
         return RewardResult(score=0, extracted=answer, reason="no literal integer", verifier="math_int")
-    equal = int(literal[1]) == reference
-    return RewardResult(score=float(equal), extracted=answer, reason="compared as integers", verifier="math_int")
+    value = int(literal[1])  # as a number, so that 070 and 70 are one vote where answers are counted
+    return RewardResult(
+        score=float(value == reference), extracted=str(value), reason="compared as integers", verifier="math_int"
+    )
 
 
 def _read(reference: Any) -> int | None:

@@ -2,7 +2,8 @@
 
 from rl.cluster import open_sampler, open_scorer, ray_session
 from rl.config import EvaluateConfig
-from rl.evals import Evals
+from rl.context import fit_context
+from rl.evals import Evals, read_suites
 from rl.log import RunLog
 from rl.models import resolve_model, stop_token_ids
 from rl.types import StepMetrics
@@ -11,12 +12,15 @@ from rl.types import StepMetrics
 async def evaluate(config: EvaluateConfig, log: RunLog) -> StepMetrics:
     """The metrics of all suites; every response is written into the run folder."""
     model = resolve_model(config.model)
+    prompts = read_suites(config.evals)  # before the engines: a bad row is found in a second
+    engine = fit_context(config.engine, model, config.evals, prompts)
+    log.stage("starting the engines and the scorer")
     async with (
-        ray_session(config.ray, config.engine.num_engines),
+        ray_session(config.ray, engine.num_engines),
         open_scorer(config.rewards, log.folder, on_cluster=config.ray.address is not None) as scorer,
-        open_sampler(model, config.engine, stop_token_ids(model), config.seed) as sampler,
+        open_sampler(model, engine, stop_token_ids(model), config.seed) as sampler,
     ):
-        evals = Evals(config.evals, sampler, scorer, log, seed=config.seed, num_steps=0)
+        evals = Evals(config.evals, sampler, scorer, log, seed=config.seed, num_steps=0, prompts=prompts)
         metrics = await evals.run_if_first(0)
         log.write(0, metrics)
         return metrics

@@ -68,3 +68,8 @@ def test_lenient():
     assert judge("The answer is 70.", extract="lenient").score == 1
     assert judge("The answer is 35 + 35.", extract="lenient").score == 0
     assert judge("The answer is 70.").score == 0
+
+
+@pytest.mark.parametrize("answer", ["070", "70", "$70$", "x=70"])
+def test_one_number_is_extracted_alike_so_that_it_is_one_vote(answer):
+    assert judge(f"\\boxed{{{answer}}}").extracted == "70"

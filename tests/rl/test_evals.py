@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from rl.evals import EvalConfig, Evals, suite_prompts, suite_sampling
+from rl.evals import EvalConfig, Evals, suite_prompts
 from rollout.types import SamplingParams
 from tests.fakes import FakeEvalLog, FakeSampler, FakeScorer
 
@@ -102,9 +102,9 @@ def test_the_built_in_suite_is_dressed_and_cut():
 
 
 def test_sampling_is_the_suite_s_unless_the_config_has_its_own():
-    assert suite_sampling(EvalConfig(suite="arithmetic")) == SamplingParams(max_tokens=32)
+    assert EvalConfig(suite="arithmetic").sampling == SamplingParams(max_tokens=32)
     own = SamplingParams(temperature=0.6, top_p=0.95, top_k=20)
-    assert suite_sampling(EvalConfig(suite="arithmetic", sampling=own)) == own
+    assert EvalConfig(suite="arithmetic", sampling=own).sampling == own
 
 
 def test_a_prompt_is_in_a_suite_once(tmp_path):
@@ -197,7 +197,13 @@ async def test_a_budget_curve_is_the_suite_once_under_each_budget(source):
         asked.append((prompt.thinking_budget, prompt.thinking))
         return [prompt.reference if prompt.thinking_budget == 128 else "x", "x"]
 
-    config = {"suite": "s", "source": source, "samples_per_prompt": 2, "thinking": True, "thinking_budgets": [64, 128]}
+    config = {
+        "suite": "s",
+        "source": source,
+        "samples_per_prompt": 2,
+        "mode": "thinking",
+        "thinking_budgets": [64, 128],
+    }
     evals, sampler, log = make_evals(config, answers)
     metrics = await evals.run_if_first(0)
     assert asked == [(64, True)] * 3 + [(128, True)] * 3
@@ -217,9 +223,44 @@ async def test_a_budget_curve_is_the_suite_once_under_each_budget(source):
     [
         ({"thinking_budgets": [8, 8]}, "must differ"),
         ({"thinking_budgets": [0]}, "greater than 0"),
-        ({"thinking_budgets": [8], "thinking": False}, "a suite that thinks"),
+        ({"thinking_budgets": [8], "mode": "non-thinking"}, "a suite that thinks"),
     ],
 )
 def test_budgets_that_make_no_sense_are_refused(fields, why):
     with pytest.raises(ValidationError, match=why):
         EvalConfig.model_validate({"suite": "arithmetic", **fields})
+
+
+async def test_aime_is_a_hook_of_training(tmp_path):
+    """Every ten steps, with the curve of pass@k, gains paired with the first evaluation, and both parsers."""
+    path = tmp_path / "aime.jsonl"
+    path.write_text("".join(json.dumps({"problem": f"q{n}", "answer": f"00{n}"}) + "\n" for n in range(3)))
+    config = {"suite": "aime24", "path": str(path), "samples_per_prompt": 4, "every_steps": 10}
+    know = ["0"]
+    evals, _, log = make_evals(config, lambda p: [p.reference if p.reference in know else "x"] * 2 + ["y", "z"], 30)
+    before = await evals.run_if_first(0)
+    assert {name for name in before if "pass@" in name and "lenient" not in name} == {
+        "eval/aime24/pass@1", "eval/aime24/pass@2", "eval/aime24/pass@4",
+    }  # fmt: skip
+    know.append("1")
+    assert await evals.run_if_due(9) == {}
+    after = await evals.run_if_due(10)
+    assert (before["eval/aime24/avg@4"], after["eval/aime24/avg@4"]) == pytest.approx((1 / 6, 1 / 3))
+    assert after["eval/aime24/gain@4"] == pytest.approx(1 / 6)
+    assert after["eval/aime24/pass@2"] == pytest.approx((5 / 6 + 5 / 6) / 3)
+    assert after["eval/aime24/cons@4"] == pytest.approx(2 / 3)
+    assert after["eval/aime24/num_prompts"] == 3
+    assert len(log.rows["aime24", 10][0]["responses"]) == 4
+
+
+async def test_a_parser_is_parameters_of_the_suite_s_reward(tmp_path):
+    row = {"prompt": "Say it.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+    config = EvalConfig.model_validate({"suite": "ifeval", "path": str(tmp_path / "a.jsonl"), "samples_per_prompt": 2})
+    scorer = FakeScorer()
+    evals = Evals([config], FakeSampler(lambda p: ["It.", "It."]), scorer, FakeEvalLog(), seed=0, num_steps=1)
+    metrics = await evals.run_if_first(0)
+    strict, loose = {"mode": "strict", "combine": False}, {"mode": "loose", "combine": False}
+    assert [request.params for request in scorer.requests] == [strict, strict, loose, loose]
+    assert (metrics["eval/ifeval/avg@2"], metrics["eval/ifeval/loose/avg@2"]) == (0, 0)
+    assert "eval/ifeval/cons@2" not in metrics, "whole texts are no votes"

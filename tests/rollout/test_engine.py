@@ -49,6 +49,19 @@ async def test_logprobs_are_those_of_the_sampled_distribution(sampler, tiny_mode
         assert_logprobs_agree(model, group, temperature)
 
 
+async def test_settings_of_evaluations_reach_the_sampler(sampler):
+    async def tokens(**settings):
+        params = SamplingParams(max_tokens=48, **settings)
+        group = await sampler.sample(prompt("hello"), params=params, num_samples=1, seed=5)
+        return group.samples[0].token_ids
+
+    greedy = await tokens(temperature=0)
+    assert await tokens(min_p=1.0) == await tokens(top_k=1) == greedy, "only the likeliest token is left"
+    assert await tokens() != greedy
+    novel = await tokens(temperature=0, presence_penalty=2.0)
+    assert len(set(novel)) > len(set(greedy)), "what was said is said less often"
+
+
 async def test_a_seed_gives_the_same_samples_alone_and_in_a_crowd(sampler):
     alone = await sampler.sample(prompt("hello"), params=PARAMS, num_samples=4, seed=11)
     crowd = await asyncio.gather(

@@ -1,0 +1,50 @@
+"""How many tokens the engine must hold for evaluations, and whether the model takes as many."""
+
+from collections.abc import Mapping, Sequence
+
+from rl.evals import EvalConfig
+from rollout.chat import Chat
+from rollout.engine import EngineConfig
+from rollout.types import Prompt
+
+
+def fit_context(
+    engine: EngineConfig, model: str, configs: Sequence[EvalConfig], prompts: Mapping[str, Sequence[Prompt]]
+) -> EngineConfig:
+    """The engine's config with room for the longest prompt and response; a `max_context_tokens` of the user's stays.
+
+    Raises ValueError where the user's, or else the model's `max_position_embeddings`, does not suffice.
+    """
+    chat = Chat(model)
+    needs = {}
+    for config in configs:
+        if config.suite in prompts:
+            longest = max(len(chat.render(prompt)) for prompt in prompts[config.suite])
+            needs[config.suite] = longest, config.sampling.max_tokens
+    if not needs:
+        return engine
+    suite, (longest, max_tokens) = max(needs.items(), key=lambda item: sum(item[1]))
+    needed = longest + max_tokens
+    by_user = "max_context_tokens" in engine.model_fields_set
+    limit = engine.max_context_tokens if by_user else max_positions(model)
+    if limit is not None and needed > limit:
+        whose = "engine.max_context_tokens is" if by_user else "the model's max_position_embeddings is"
+        room = limit - longest
+        remedy = f"--max-tokens {room} or less fits, and makes it another setting" if room > 0 else "drop that prompt"
+        raise ValueError(
+            f"suite {suite} asks for {max_tokens} response tokens beside a prompt of {longest}, and {whose} {limit}: "
+            f"{remedy}" + ("; or raise it" if by_user else "; or set engine.max_context_tokens if the model takes more")
+        )
+    return engine if by_user else engine.model_copy(update={"max_context_tokens": needed})
+
+
+def max_positions(model: str) -> int | None:
+    """The context that the model was made for, where its config says so. Raises ValueError where it has none."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(model)
+    except OSError as error:
+        raise ValueError(f"model: {error}") from error
+    found = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return found if isinstance(found, int) else None
