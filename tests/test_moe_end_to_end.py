@@ -13,9 +13,11 @@ def rows_of(folder) -> list[dict[str, float]]:
 
 
 def test_it_learns_and_balances(tmp_path):
-    finish(start_run("configs/smoke/moe.yaml", tmp_path, "num_steps=6", "log.name=on", "learner.load_balancing=0.3"))
-    finish(start_run("configs/smoke/moe.yaml", tmp_path, "num_steps=6", "log.name=off", "learner.load_balancing=0"))
-    on, off = rows_of(tmp_path / "on"), rows_of(tmp_path / "off")
+    finish(
+        start_run("configs/smoke/moe.yaml", tmp_path, "num_steps=6", "log.name=balanced", "learner.load_balancing=0.3")
+    )
+    finish(start_run("configs/smoke/moe.yaml", tmp_path, "num_steps=6", "log.name=free", "learner.load_balancing=0"))
+    on, off = rows_of(tmp_path / "balanced"), rows_of(tmp_path / "free")
     assert all(row.keys() >= MOE_METRICS for row in on + off)
     assert on[-1]["loss/cross_entropy"] < 0.8 * on[0]["loss/cross_entropy"]
     name = "moe/load_balancing_loss"
