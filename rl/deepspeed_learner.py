@@ -11,11 +11,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from rl.deepspeed_weights import ShardedWeights
+from rl.experts import load_balancing_coefficient
 from rl.learner import Bucket, LearnerConfig, scheduled_lr
 from rl.objectives import ObjectiveConfig, make_objective
 from rl.pairwise import PairwiseConfig
 from rl.policy import load_policy
 from rl.reward_model import load_reward_model
+from rl.routing import ExpertRouting
 from rl.types import Computed, MicroBatch, StepMetrics, TrainBatch, UpdateCounts
 from rollout.precision import resolve_precision
 
@@ -73,6 +75,7 @@ class DeepSpeedRank:
         self.model_name = model
         self._load = lambda: load_model(model, config, objective, temperature, DTYPES[self.precision])
         policy = self._load()
+        self.routing = self._watch_experts(policy, objective)
         self.engine, self.optimizer, *_ = deepspeed.initialize(
             model=policy, model_parameters=policy.parameters(), config=self._deepspeed_config()
         )
@@ -83,6 +86,17 @@ class DeepSpeedRank:
         self._norm: float | None = None
         if config.zero_stage == 0:
             self._clip_before_step()
+
+    def _watch_experts(self, policy: torch.nn.Module, objective: ObjectiveConfig) -> ExpertRouting:
+        from deepspeed.utils import set_z3_leaf_modules
+
+        coefficient = load_balancing_coefficient(self.config, objective)
+        replay = self.config.routing_replay == "start"
+        routing = ExpertRouting(policy, load_balancing=coefficient, replay=replay)
+        if self.config.zero_stage == 3 and routing.routers:
+            # A whole block is fetched at once: which experts its tokens choose differs from rank to rank.
+            set_z3_leaf_modules(policy, ["Qwen3MoeSparseMoeBlock"])
+        return routing
 
     def _deepspeed_config(self) -> dict[str, Any]:
         o = self.config.optimizer
@@ -148,19 +162,33 @@ class DeepSpeedRank:
         rates = []
         for update, start_logprobs in zip(updates, start, strict=True):
             rates.append(self._set_lr())
+            self._count_experts(update)
             for micro, weight, start_N in zip(update.micro_batches, update.weights, start_logprobs, strict=True):
                 self._accumulate(sums, *self._backward(micro, weight, start_N, update.counts))
             self.engine.step()
+            self.routing.end_update()
             norms.append(self._grad_norm())
             self.num_updates += 1
         optim = {"optim/grad_norm": sum(norms) / len(norms), "optim/lr": rates[-1], "optim/updates": self.num_updates}
-        return self.objective.metrics(self._reduce(sums), len(updates)) | optim
+        return self.objective.metrics(self._reduce(sums), len(updates)) | self.routing.metrics() | optim
+
+    def _count_experts(self, update: RankUpdate) -> None:
+        """The balancing loss needs the counts of the whole update before its first backward pass."""
+        if self.routing.needs_count:
+            with torch.no_grad():
+                for micro, weight in zip(update.micro_batches, update.weights, strict=True):
+                    self._forward(micro.to(self.device), weight, final=False)
+        self.routing.fix_counts(len(update.micro_batches))
+
+    def _forward(self, micro: MicroBatch, weight: float, *, final: bool = True) -> tuple[Tensor, Tensor]:
+        with self.routing.watch(micro, weight, final=final):
+            return self.engine(*micro.model_inputs)
 
     def _backward(
         self, micro: MicroBatch, weight: float, start_N: Tensor | None, counts: UpdateCounts
     ) -> tuple[dict[str, Tensor], float]:
         micro = micro.to(self.device)
-        logprobs_N, entropy_N = self.engine(*micro.model_inputs)
+        logprobs_N, entropy_N = self._forward(micro, weight)
         computed = Computed(
             logprobs_N=logprobs_N,
             entropy_N=entropy_N,
@@ -168,6 +196,7 @@ class DeepSpeedRank:
             frozen_logprobs_N=self._frozen_logprobs(micro),
         )
         loss, sums = self.objective(micro, computed, counts)
+        loss = loss + self.routing.loss()
         if not torch.isfinite(loss):
             raise FloatingPointError(f"loss of update {self.num_updates} on rank {self.rank} is {loss.item()}")
         # DeepSpeed averages over the ranks, and the loss is already a part of the global one.
@@ -189,8 +218,11 @@ class DeepSpeedRank:
         """The learner's log-probs before the first update; with one update they are its own, detached."""
         if len(updates) == 1 or not self.objective.needs_start:
             return [[None] * len(u.micro_batches) for u in updates]
-        with torch.no_grad():
-            return [[self.engine(*m.to(self.device).model_inputs)[0] for m in u.micro_batches] for u in updates]
+        with torch.no_grad(), self.routing.recording():
+            return [
+                [self._forward(m.to(self.device), w)[0] for m, w in zip(u.micro_batches, u.weights, strict=True)]
+                for u in updates
+            ]
 
     def _frozen_logprobs(self, micro: MicroBatch) -> Tensor | None:
         if self.frozen is None:

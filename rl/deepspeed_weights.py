@@ -45,26 +45,32 @@ class ShardedWeights:
         sharded = self.config.zero_stage == 3
         return deepspeed.zero.GatheredParameters([p for _, p in bucket], enabled=sharded)
 
+    def _as_saved(self, bucket: NamedParameters) -> dict[str, torch.Tensor]:
+        """A gathered bucket as checkpoints name and shape it: transformers fuses experts, files have one by one."""
+        from transformers.core_model_loading import revert_weight_conversion
+
+        return revert_weight_conversion(self.model, {name: parameter.detach() for name, parameter in bucket})
+
     def write_bucket(self, index: int, path: str) -> Bucket | None:
         """Bucket `index` into a file in shared memory; rank 0 answers with what is where in it."""
         bucket = self.buckets[index]
         with self._gathered(bucket):
             if self.rank != 0:
                 return None
+            tensors = self._as_saved(bucket)
             offsets, end = [], 0
-            for _, parameter in bucket:
+            for tensor in tensors.values():
                 offsets.append(end)
-                end += _aligned(parameter.numel() * parameter.element_size())
+                end += _aligned(tensor.nbytes)
             # A file that is there already keeps its pages: writing into it again is twice as fast.
             memory = torch.from_file(path, shared=True, size=end, dtype=torch.uint8)
-            for (_, parameter), offset in zip(bucket, offsets, strict=True):
-                size = parameter.numel() * parameter.element_size()
-                memory[offset : offset + size].view(parameter.dtype).view(parameter.shape).copy_(parameter.detach())
+            for tensor, offset in zip(tensors.values(), offsets, strict=True):
+                memory[offset : offset + tensor.nbytes].view(tensor.dtype).view(tensor.shape).copy_(tensor)
             return {
                 "path": path,
-                "names": [name for name, _ in bucket],
-                "dtypes": [str(p.dtype).removeprefix("torch.") for _, p in bucket],
-                "shapes": [list(p.shape) for _, p in bucket],
+                "names": list(tensors),
+                "dtypes": [str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()],
+                "shapes": [list(tensor.shape) for tensor in tensors.values()],
                 "offsets": offsets,
             }
 
@@ -79,7 +85,7 @@ class ShardedWeights:
                 if self.rank == 0:
                     folder.mkdir(exist_ok=True)
                     name = f"model-{number:05d}.safetensors"
-                    tensors = {key: p.detach().cpu().contiguous() for key, p in bucket}
+                    tensors = {key: tensor.cpu().contiguous() for key, tensor in self._as_saved(bucket).items()}
                     save_file(tensors, folder / name, metadata={"format": "pt"})
                     index |= dict.fromkeys(tensors, name)
                     size += sum(t.nbytes for t in tensors.values())

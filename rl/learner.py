@@ -48,6 +48,9 @@ class LearnerConfig(BaseModel):
     """How the policy is trained. `num_ranks` processes; `threads` CPU threads each (0: share the cores).
 
     `auto` is bfloat16, with float32 master weights, where the hardware computes in it, and float32 elsewhere.
+    The last two are for mixtures of experts (docs/moe.md): `load_balancing` is the coefficient of the global-batch
+    loss (None: 1e-3 in supervised fine-tuning, 0 elsewhere); with `routing_replay: start` the updates of a step
+    choose the experts that its start chose.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,6 +66,17 @@ class LearnerConfig(BaseModel):
     threads: int = Field(0, ge=0)
     start_timeout_s: float = Field(600, gt=0)
     update_timeout_s: float = Field(3600, gt=0)
+    load_balancing: float | None = Field(None, ge=0)
+    routing_replay: Literal["none", "start"] = "none"
+
+    @model_validator(mode="after")
+    def _check_replay(self) -> Self:
+        if self.routing_replay == "start" and self.updates_per_step == 1:
+            raise ValueError(
+                "routing_replay is start, but updates_per_step is 1: there is no later update to replay experts in; "
+                "set updates_per_step above 1 or routing_replay to none"
+            )
+        return self
 
 
 class Learner(Protocol):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rl.cluster import answer_within, await_reference, has_gpu
+from rl.experts import check_experts
 from rl.learner import Bucket, LearnerConfig
 from rl.objectives import ObjectiveConfig
 from rl.types import StepMetrics, TrainBatch
@@ -81,7 +82,8 @@ def _shared_memory() -> str:
 async def open_learner(
     model: str, config: LearnerConfig, objective: ObjectiveConfig, *, seed: int, temperature: float = 1.0
 ) -> AsyncIterator[RayLearner]:
-    """The learner's ranks, started and connected."""
+    """The learner's ranks, started and connected. Raises ValueError for settings that do not fit the model."""
+    await asyncio.to_thread(check_experts, model, config, objective)
     group = await asyncio.to_thread(_worker_group, model, config, objective, temperature, seed)
     learner = RayLearner(group, config)
     try:

@@ -9,7 +9,9 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rollout.chat import QWEN3_TEMPLATE
 
@@ -87,24 +89,37 @@ def build_smollm2(work: Path, out: Path) -> None:
     tokenizer.save_pretrained(out)
 
 
-def build_tiny_qwen3(work: Path, out: Path, *, tied: bool = True) -> None:
-    """A Qwen3 of about 0.1 M parameters with random weights and one token a byte: for tests and the smoke run."""
-    import torch
+def tiny_tokenizer() -> Any:
+    """One token a byte, with Qwen3's special tokens, in ChatML."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+    from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     words = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
     words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     words.decoder = decoders.ByteLevel()
-    words.add_special_tokens(special)
+    words.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
     words.add_tokens(["<think>", "</think>"])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     tokenizer.chat_template = QWEN3_TEMPLATE.read_text()
-    pad, _, end = tokenizer.convert_tokens_to_ids(special)
+    return tokenizer
+
+
+def build_tiny_qwen3(work: Path, out: Path, *, tied: bool = True, num_experts: int = 0) -> None:
+    """A Qwen3 of about 0.1 M parameters with random weights, for tests and the smoke runs; with experts two a token."""
+    import torch
+    from transformers import AutoModelForCausalLM, GenerationConfig, Qwen3Config, Qwen3MoeConfig
+
+    tokenizer = tiny_tokenizer()
+    pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
     torch.manual_seed(0)
-    config = Qwen3Config(
+    experts = {
+        "num_experts": num_experts,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 64,
+        "norm_topk_prob": True,
+    }
+    config = (Qwen3MoeConfig if num_experts else Qwen3Config)(
         vocab_size=len(tokenizer),
         hidden_size=64,
         intermediate_size=128,
@@ -118,16 +133,12 @@ def build_tiny_qwen3(work: Path, out: Path, *, tied: bool = True) -> None:
         eos_token_id=[end, pad],
         pad_token_id=pad,
         bos_token_id=None,
+        **(experts if num_experts else {}),
     )
-    model = Qwen3ForCausalLM(config)
+    model = AutoModelForCausalLM.from_config(config)
     model.generation_config = GenerationConfig(eos_token_id=[end, pad], pad_token_id=pad)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-
-
-def build_tiny_qwen3_untied(work: Path, out: Path) -> None:
-    """The same with an output head of its own."""
-    build_tiny_qwen3(work, out, tied=False)
 
 
 def build_smollm2_preference(work: Path, out: Path) -> None:
@@ -153,7 +164,9 @@ BUILDERS: dict[str, Callable[[Path, Path], None]] = {
     "smollm2": build_smollm2,
     "smollm2-preference": build_smollm2_preference,
     "tiny-qwen3": build_tiny_qwen3,
-    "tiny-qwen3-untied": build_tiny_qwen3_untied,
+    "tiny-qwen3-untied": partial(build_tiny_qwen3, tied=False),
+    "tiny-qwen3-moe": partial(build_tiny_qwen3, num_experts=8),
+    "tiny-qwen3-moe-untied": partial(build_tiny_qwen3, num_experts=8, tied=False),
 }
 
 

@@ -17,6 +17,11 @@ def test_the_shipped_configs_load_and_are_found_from_anywhere(tmp_path, monkeypa
         assert config.recipe == "grpo"
 
 
+def test_the_shipped_rl_of_a_mixture_of_experts_names_gspo():
+    assert load_config("configs/smoke/moe_grpo.yaml").loss.name == "gspo"
+    assert load_config("configs/smoke/moe.yaml").learner.load_balancing == 1e-3
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

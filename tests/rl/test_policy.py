@@ -13,7 +13,7 @@ from rl.policy import ChunkedLogProbs, Policy, load_policy, visibility
 from rl.types import MicroBatch
 from tests.rl.examples import examples
 
-MODELS = ["package:tiny-qwen3", "package:tiny-qwen3-untied"]
+MODELS = ["package:tiny-qwen3", "package:tiny-qwen3-untied", "package:tiny-qwen3-moe", "package:tiny-qwen3-moe-untied"]
 # Shared prefixes; one sequence a row, padded; packed rows of single sequences; packed rows of shared groups.
 LAYOUTS = [
     {"share_prefix": True},
