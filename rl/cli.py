@@ -8,14 +8,14 @@ from rewards.cli import add_commands as add_reward_commands
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse and run; user errors are one message and exit code 2."""
+    """Parse and run; user errors are one message and exit code 2, a failed stage of a pipeline one and 1."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
         return options.run(options) or 0
-    except ValueError as error:
+    except (ValueError, ChildProcessError) as error:
         print(f"sharpen: {error}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, ValueError) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,9 +62,9 @@ def _eval(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from rl.report import build_report
+    from rl.launch import write_report
 
-    print(build_report(options.run_dir))
+    print(write_report(options.run_dir))
     return 0
 
 

@@ -1,6 +1,6 @@
 """One pydantic model a recipe; each says in words what a step of it is."""
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -26,6 +26,7 @@ class RecipeConfig(BaseModel):
     """What every config of a run has: which recipe it is for, its seed, and where its run folder goes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    resume_may_change: ClassVar[frozenset[str]] = frozenset({"num_steps", "checkpoint", "evals", "log"})
 
     recipe: str
     seed: int = 0
@@ -158,3 +159,7 @@ class EvaluateConfig(RecipeConfig):
     engine: EngineConfig = EngineConfig()
     rewards: ScorerConfig = ScorerConfig()
     log: LogConfig = LogConfig(sinks=[])
+
+    def in_words(self) -> str:
+        suites = ", ".join(f"{suite.suite} ({suite.samples_per_prompt} samples a prompt)" for suite in self.evals)
+        return f"{self.model} is evaluated on {suites}."

@@ -11,6 +11,7 @@ from rl.types import StepMetrics
 async def evaluate(config: EvaluateConfig, log: RunLog) -> StepMetrics:
     """The metrics of all suites; every response is written into the run folder."""
     model = resolve_model(config.model)
+    log.truncate_after(0)  # an evaluation that was cut off is made anew
     async with (
         ray_session(config.ray, config.engine.num_engines),
         open_scorer(config.rewards, log.folder, on_cluster=config.ray.address is not None) as scorer,
