@@ -22,17 +22,27 @@ from rollout.engine import EngineConfig
 from rollout.types import SamplingParams
 
 
+class HardwareConfig(BaseModel):
+    """The GPUs that a config is meant for: `sharpen doctor` checks its memory plan against them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    gpus: int = Field(gt=0)
+    gpu_gib: float = Field(gt=0)
+
+
 class RecipeConfig(BaseModel):
     """What every config of a run has: which recipe it is for, its seed, and where its run folder goes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    resume_may_change: ClassVar[frozenset[str]] = frozenset({"num_steps", "checkpoint", "evals", "log"})
+    resume_may_change: ClassVar[frozenset[str]] = frozenset({"num_steps", "checkpoint", "evals", "log", "hardware"})
 
     recipe: str
     seed: int = 0
     num_steps: int = Field(0, ge=0)  # 0: a recipe that takes no steps
     log: LogConfig = LogConfig()
     ray: RayConfig = RayConfig()
+    hardware: HardwareConfig | None = None
 
     def in_words(self) -> str:
         """What the run does, in plain words."""

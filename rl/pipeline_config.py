@@ -67,7 +67,7 @@ class PipelineConfig(RecipeConfig):
     `${vars.KEY}`. `table` says which metrics the report sets side by side.
     """
 
-    resume_may_change: ClassVar[frozenset[str]] = frozenset({"stages", "table", "vars", "num_steps", "log"})
+    resume_may_change: ClassVar[frozenset[str]] = frozenset({"stages", "table", "vars", "num_steps", "log", "hardware"})
 
     recipe: Literal["pipeline"] = "pipeline"
     vars: dict[str, Any] = Field({})
@@ -111,6 +111,12 @@ class PipelineConfig(RecipeConfig):
 
         values = fill_references(self.stages[name].config, lambda target, output: f"stages/{target}/{output}")
         return parse_config(values, f"stages.{name}")
+
+    def model_origin(self, name: str) -> str | None:
+        """The model that a stage's goes back to, through the stages that made it; None where it has none."""
+        model = self.stages[name].config.get("model")
+        made_by = next(references(model), None)
+        return self.model_origin(made_by[0]) if made_by else model
 
     def in_words(self) -> str:
         lines = [f"{len(self.stages)} stages: {', '.join(self.stages)}."]
