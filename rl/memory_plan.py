@@ -14,6 +14,7 @@ GIB = 2**30
 SIZES = {"bfloat16": 2, "float32": 4}
 # Not counted one by one: context, communication buckets and gathered layers of ZeRO, fragmentation.
 LEARNER_MARGIN_GIB = 6.0
+PROMPT_TOKENS = 2048  # of a prompt, beside the longest response
 ENGINE_MARGIN_GIB = 3.0  # context, activations of a prefill, sampler
 
 
@@ -61,7 +62,7 @@ def learner_need(config: GRPOConfig | SFTConfig, model: Architecture, *, on_gpu:
     layer = micro_batch * layer_bytes_per_token(model, size) / GIB
     checkpointed = learner.gradient_checkpointing
     parts["activations"] = tokens + layer if checkpointed else layer * model.num_layers
-    parts["mask"] = longest**2 * (1 + size) / GIB  # boolean, and as the kernel's bias
+    parts["mask"] = micro_batch * longest * (1 + size) / GIB  # boolean, and as the kernel's bias
     parts["output head"] = head_bytes(model, learner.logits_chunk, size) / GIB
     return Need("learner", learner.num_ranks, 1, parts | {"margin": LEARNER_MARGIN_GIB if on_gpu else 0.0})
 
@@ -80,7 +81,10 @@ def state_gib(model: Architecture, learner: LearnerConfig, size: int) -> dict[st
 
 def longest_row(config: GRPOConfig | SFTConfig) -> int:
     """Tokens of the longest row that is computed at once: a sequence, or what packing joins."""
-    longest = config.max_tokens if isinstance(config, SFTConfig) else config.engine.max_context_tokens
+    if isinstance(config, SFTConfig):
+        longest = config.max_tokens
+    else:  # evaluations may want a longer context than training fills
+        longest = min(config.engine.max_context_tokens, config.sampling.max_tokens + PROMPT_TOKENS)
     return max(longest, config.packing.tokens_per_row)
 
 

@@ -53,7 +53,7 @@ def test_any_folder_is_counted_as_transformers_counts_it(name):
 
 
 def test_a_model_that_nobody_knows_is_named(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match="no config of nobody/nothing"):
         find_architecture("nobody/nothing")
 
@@ -155,7 +155,7 @@ def test_a_row_is_as_long_as_what_is_packed_into_it():
     config = SFTConfig.model_validate({**common, "max_tokens": 4096, "hardware": HardwareConfig(gpus=1, gpu_gib=80)})
     longer = config.model_copy(update={"packing": PackingConfig(tokens_per_row=16384, tokens_per_micro_batch=16384)})
     (short,), (long,) = plan_memory(config, on_gpu=True), plan_memory(longer, on_gpu=True)
-    assert long.parts["mask"] == pytest.approx(16 * short.parts["mask"])
+    assert long.parts["mask"] == pytest.approx(8 * short.parts["mask"])
 
 
 def test_an_architecture_needs_the_usual_names():
