@@ -83,11 +83,12 @@ def _doctor(options: argparse.Namespace) -> int:
     findings = list(doctor.examine_machine())
     if options.config:
         findings += doctor.examine_config(load_config(find_config(options.config), options.overrides))
+    width = max(len(finding.name) for finding in findings) + 2
     for finding in findings:
-        value = finding.value.replace("\n", "\n" + " " * 18)
-        print(f"{'!' if finding.problem else ' '} {finding.name:<16}{value}")
+        value = finding.value.replace("\n", "\n" + " " * (width + 2))
+        print(f"{'!' if finding.problem else ' '} {finding.name:<{width}}{value}")
         if finding.problem:
-            print(f"{'':18}{finding.problem}")
+            print(f"{'':{width + 2}}{finding.problem}")
     return int(any(finding.problem for finding in findings))
 
 

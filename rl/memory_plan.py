@@ -79,6 +79,12 @@ def state_gib(model: Architecture, learner: LearnerConfig, size: int) -> dict[st
     }
 
 
+def loading_gib(config: GRPOConfig | SFTConfig) -> float:
+    """Memory of the host while the learner starts: every rank has read the whole model before it is sharded."""
+    size = _size(config.learner.dtype, on_gpu=True)
+    return config.learner.num_ranks * find_architecture(config.model).num_parameters * size / GIB
+
+
 def longest_row(config: GRPOConfig | SFTConfig) -> int:
     """Tokens of the longest row that is computed at once: a sequence, or what packing joins."""
     if isinstance(config, SFTConfig):

@@ -89,8 +89,15 @@ class PipelineConfig(RecipeConfig):
             if stage.recipe == "pipeline":
                 raise ValueError(f"stages.{name}: a stage cannot be a pipeline; put its stages in here")
             self._check_references(name)
-        for name in self.stages:
-            self.stage_config(name)
+        configs = {name: self.stage_config(name) for name in self.stages}
+        for name, stage in self.stages.items():
+            for target, output in references(stage.config):
+                checkpoint = getattr(configs[target], "checkpoint", None)
+                if output == "model" and not (checkpoint and checkpoint.at_end):
+                    raise ValueError(
+                        f"stages.{name}: {target} leaves no model at its end: it must be a stage that trains, with "
+                        "checkpoint.at_end"
+                    )
         return self
 
     def _check_references(self, name: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from rl.log import read_metrics
+from rl.pipeline_config import REFERENCE
 from rl.progress import duration
 from rl.report import headline, make_charts
 
@@ -55,6 +56,7 @@ def read_stage(run_dir: Path, name: str, config: dict[str, Any]) -> dict[str, An
     return {
         "name": name,
         "recipe": config.get("recipe", "grpo"),
+        "model": REFERENCE.sub(lambda found: f"the model of {found[1]}", str(config.get("model") or "")),
         "state": state,
         "rows": rows,
         "head": headline(folder) if rows else None,
@@ -91,10 +93,10 @@ def make_table(stages: list[dict[str, Any]], wanted: list[dict[str, str]]) -> di
 
 
 def _last(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Each evaluation's newest value, with the error that was measured with it."""
+    """Each metric's newest value; an evaluation's error is of the same row as its mean."""
     values: dict[str, Any] = {}
     for row in rows:
-        values |= {name: value for name, value in row.items() if name.startswith("eval/")}
+        values |= row
     return values
 
 

@@ -129,6 +129,8 @@ def test_a_config_that_does_not_fit_says_what_to_change():
     assert "zero_stage 3" in learner
     (together,) = [found for found in examine_config(config) if found.name == "together"]
     assert gpus in together.problem
+    (host,) = [found for found in examine_config(config) if found.name == "host memory"]
+    assert host.value.startswith("61 GiB")
 
 
 def test_the_cache_is_counted_by_heads_and_shards():

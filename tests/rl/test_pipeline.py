@@ -69,6 +69,12 @@ def test_a_dotted_key_reaches_into_lists(tmp_path):
             SFT + "  b: {config: configs/smoke/grpo.yaml, overrides: {model: '${stages.cold_start.weights}'}}",
             "a stage has no 'weights'; it has model, data, folder",
         ),
+        (
+            SFT
+            + "    overrides: {checkpoint.at_end: false}\n"
+            + "  b: {config: configs/smoke/grpo.yaml, overrides: {model: '${stages.cold_start.model}'}}",
+            r"stages\.b: cold_start leaves no model at its end.* checkpoint\.at_end",
+        ),
         (SFT + "  b: {config: {recipe: grpo, modle: x}}", r"(?s)stages\.b:.*modle: unknown key; did you mean 'model'"),
         (SFT + "  b: {config: configs/smoke/nothing.yaml}", "no config configs/smoke/nothing.yaml"),
         (SFT + "  b: {confg: configs/smoke/sft.yaml}", "stages.b.config: Field required"),
@@ -258,6 +264,9 @@ def test_the_table_sets_modes_side_by_side_and_has_the_model_before():
         ("fusion", "non-thinking"): (0.3, None),
         ("fusion", "thinking"): (0.7, None),
     }
+    assert make_table([stage_of("curate", {"step": 0, "data/kept": 7.0})], [{"metric": "data/*"}])["lines"] == {
+        "data, kept": {("curate", ""): (7.0, None)}
+    }
     named = make_table(stages, [{"metric": "eval/sums/avg@4", "label": "Sums"}])
     assert list(named["lines"]) == ["Sums"]
     assert make_table([stage_of("a")], [{"metric": "eval/*/avg@*"}])["lines"] == {}
@@ -280,6 +289,7 @@ def test_the_page_opens_without_a_network_and_escapes_names(tmp_path):
     assert "1 min 01 s" in page
     assert page.count("<polyline") == 2
     assert "not started" in page
+    assert "on the model of cold_start" in page
     assert "<script" not in page
     assert "://" not in page
 
