@@ -13,9 +13,11 @@ from pydantic import BaseModel
 from rl.config import EvaluateConfig
 from rl.config_file import check_resumable, find_config, load_config, read_config, validate, with_overrides
 from rl.log import RunLog, as_json, new_run_folder
+from rl.pipeline_config import PipelineConfig
 from rl.pipeline_report import build_pipeline_report
 from rl.plugins import find_function
 from rl.report import build_report
+from rl.stages import make_stages
 
 # Each is `async (config, log) -> None`, and is imported when it is run.
 RECIPES: dict[str, str] = {
@@ -35,6 +37,8 @@ def launch(config_path: str, overrides: list[str], resume: Path | None) -> int:
     else:
         folder = resume
         check_resumable(read_config(folder), config)
+        if isinstance(config, PipelineConfig):
+            make_stages(config, folder)  # what it refuses must not be written below
     write_config(folder, config)
     with RunLog(folder, config.log, recipe=config.recipe, num_steps=config.num_steps) as log:
         log.message(f"run folder {folder}")

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from rl.config_file import find_config, load_config
-from rl.launch import write_config, write_report
+from rl.launch import launch, write_config, write_report
 from rl.log import RunLog
 from rl.pipeline_report import make_table
 from rl.stage_run import Relay, relay_signals, run_stage
@@ -124,6 +124,16 @@ def test_a_complete_stage_must_not_change(tmp_path):
     with pytest.raises(ValueError, match=r"stage cold_start is complete, but changed since: num_steps \(4 -> 9\)") as e:
         make_stages(changed, tmp_path)
     assert str(e.value).endswith(f"rm -r {stages[0].folder} {stages[1].folder}")
+
+
+def test_a_refused_resume_leaves_the_run_folder_as_it_was(tmp_path):
+    config = load_config(find_config(SMOKE))
+    write_config(tmp_path, config)
+    complete(make_stages(config, tmp_path)[0])
+    before = (tmp_path / "config.yaml").read_text()
+    with pytest.raises(ValueError, match="stage cold_start is complete, but changed"):
+        launch(SMOKE, ["stages.cold_start.overrides.num_steps=9"], tmp_path)
+    assert (tmp_path / "config.yaml").read_text() == before
 
 
 def test_what_follows_a_stage_that_was_made_again_is_refused(tmp_path):
