@@ -9,14 +9,14 @@ from rewards.cli import add_commands as add_reward_commands
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse and run; user errors are one message and exit code 2."""
+    """Parse and run; user errors are one message and exit code 2, a failed stage of a pipeline one and 1."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
         return options.run(options) or 0
-    except ValueError as error:
+    except (ValueError, ChildProcessError) as error:
         print(f"sharpen: {error}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, ValueError) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,9 +94,9 @@ def _eval(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from rl.report import build_report
+    from rl.launch import write_report
 
-    print(build_report(options.run_dir))
+    print(write_report(options.run_dir))
     return 0
 
 
@@ -115,11 +115,12 @@ def _doctor(options: argparse.Namespace) -> int:
     findings = list(doctor.examine_machine())
     if options.config:
         findings += doctor.examine_config(load_config(find_config(options.config), options.overrides))
+    width = max(len(finding.name) for finding in findings) + 2
     for finding in findings:
-        value = finding.value.replace("\n", "\n" + " " * 18)
-        print(f"{'!' if finding.problem else ' '} {finding.name:<16}{value}")
+        value = finding.value.replace("\n", "\n" + " " * (width + 2))
+        print(f"{'!' if finding.problem else ' '} {finding.name:<{width}}{value}")
         if finding.problem:
-            print(f"{'':18}{finding.problem}")
+            print(f"{'':{width + 2}}{finding.problem}")
     return int(any(finding.problem for finding in findings))
 
 

@@ -1,6 +1,6 @@
 """One pydantic model a recipe; each says in words what a step of it is."""
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -26,16 +26,27 @@ from rollout.types import SamplingParams
 UNDISTORTED = {"top_p": 1, "top_k": -1, "min_p": 0, "presence_penalty": 0}
 
 
+class HardwareConfig(BaseModel):
+    """The GPUs that a config is meant for: `sharpen doctor` checks its memory plan against them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    gpus: int = Field(gt=0)
+    gpu_gib: float = Field(gt=0)
+
+
 class RecipeConfig(BaseModel):
     """What every config of a run has: which recipe it is for, its seed, and where its run folder goes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    resume_may_change: ClassVar[frozenset[str]] = frozenset({"num_steps", "checkpoint", "evals", "log", "hardware"})
 
     recipe: str
     seed: int = 0
     num_steps: int = Field(0, ge=0)  # 0: a recipe that takes no steps
     log: LogConfig = LogConfig()
     ray: RayConfig = RayConfig()
+    hardware: HardwareConfig | None = None
 
     def in_words(self) -> str:
         """What the run does, in plain words."""
@@ -220,6 +231,10 @@ class EvaluateConfig(RecipeConfig):
     engine: EngineConfig = EngineConfig()
     rewards: ScorerConfig = ScorerConfig()
     log: LogConfig = LogConfig(sinks=[])
+
+    def in_words(self) -> str:
+        suites = ", ".join(f"{suite.suite} ({suite.samples_per_prompt} samples a prompt)" for suite in self.evals)
+        return f"{self.model} is evaluated on {suites}."
 
     @model_validator(mode="before")
     @classmethod

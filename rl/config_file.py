@@ -10,13 +10,19 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from rl.config import GRPOConfig, RecipeConfig, RewardModelConfig, SFTConfig
+from rl.config import EvaluateConfig, GRPOConfig, RecipeConfig, RewardModelConfig, SFTConfig
+from rl.pipeline_config import PipelineConfig, escape_references, references
 
 Config = TypeVar("Config", bound=BaseModel)
 
 
-CONFIGS: dict[str, type[RecipeConfig]] = {"grpo": GRPOConfig, "reward_model": RewardModelConfig, "sft": SFTConfig}
-RESUME_MAY_CHANGE = {"num_steps", "checkpoint", "evals", "log"}
+CONFIGS: dict[str, type[RecipeConfig]] = {
+    "eval": EvaluateConfig,
+    "grpo": GRPOConfig,
+    "pipeline": PipelineConfig,
+    "reward_model": RewardModelConfig,
+    "sft": SFTConfig,
+}
 
 
 def find_config(path: str) -> Path:
@@ -38,18 +44,30 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RecipeConfig
 
     Raises ValueError that names the field, the value and the remedy; an unknown key names the nearest known one.
     """
+    config = parse_config(with_overrides(read_yaml(path), overrides, str(path)), str(path))
+    stages = [] if isinstance(config, PipelineConfig) else list(references(config.model_dump(mode="json")))
+    if stages:
+        name, output = stages[0]
+        raise ValueError(f"{path}: ${{stages.{name}.{output}}} is for stages of a pipeline; give a value instead")
+    return config
+
+
+def read_yaml(path: str | Path) -> Any:
+    """What a YAML file holds, interpolations unresolved. Raises ValueError naming the file."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        values = OmegaConf.load(path)
+        return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: {error}") from error
-    return parse_config(with_overrides(values, overrides, str(path)), str(path))
 
 
 def with_overrides(values: Any, overrides: Sequence[str], source: str) -> dict[str, Any]:
-    """A mapping with `key.path=value` texts laid over it; values are read as YAML."""
+    """A mapping with `key.path=value` texts laid over it; values are read as YAML.
+
+    Interpolations are resolved, but for references to stages of a pipeline.
+    """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -57,16 +75,23 @@ def with_overrides(values: Any, overrides: Sequence[str], source: str) -> dict[s
     if bad:
         raise ValueError(f"override {bad[0]!r} is not of the form key.path=value")
     try:
-        merged = OmegaConf.create(values)
+        merged = OmegaConf.create(escape_references(values))
         for text in overrides:
             key, _, value = text.partition("=")
-            OmegaConf.update(merged, key, OmegaConf.from_dotlist([f"value={value}"]).value, merge=True)
+            OmegaConf.update(merged, key, _override(value), merge=True)
         plain = OmegaConf.to_container(merged, resolve=True)
     except (OmegaConfBaseException, yaml.YAMLError, AttributeError, LookupError, ValueError, TypeError) as error:
         raise ValueError(f"{source}: {error}") from error
     if not isinstance(plain, dict):
         raise ValueError(f"{source}: a mapping is wanted, got {type(plain).__name__}")
     return {str(key): value for key, value in plain.items()}
+
+
+def _override(text: str) -> Any:
+    """The value of an override, as YAML reads it."""
+    from omegaconf import OmegaConf
+
+    return escape_references(OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)["value"])  # type: ignore[index, call-overload]
 
 
 def parse_config(values: dict[str, Any], source: str) -> RecipeConfig:
@@ -114,24 +139,32 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
+def read_config(folder: Path) -> RecipeConfig:
+    """The config of a run folder. Raises ValueError where there is none."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise ValueError(f"{folder} is no run folder: it has no config.yaml")
+    return parse_config(yaml.safe_load(path.read_text())["config"], str(path))
+
+
 def check_resumable(old: RecipeConfig, new: RecipeConfig) -> None:
     """A resumed run is the same run: ValueError names every field that must not change."""
-    before, after = old.model_dump(exclude=RESUME_MAY_CHANGE), new.model_dump(exclude=RESUME_MAY_CHANGE)
-    changed = list(_differences(before, after))
+    free = set(new.resume_may_change)
+    changed = list(differences(old.model_dump(exclude=free), new.model_dump(exclude=free)))
     if changed:
         raise ValueError(
             f"--resume: {', '.join(changed)} changed since the run began; only "
-            f"{', '.join(sorted(RESUME_MAY_CHANGE))} may. Start a new run for anything else"
+            f"{', '.join(sorted(free))} may. Start a new run for anything else"
         )
 
 
-def _differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
+def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
     """The fields that differ, with both values."""
     if isinstance(before, dict) and isinstance(after, dict):
         for key in sorted(before.keys() | after.keys()):
-            yield from _differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
+            yield from differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for number, (old, new) in enumerate(zip(before, after, strict=True)):
-            yield from _differences(old, new, f"{path}.{number}")
+            yield from differences(old, new, f"{path}.{number}")
     elif before != after:
         yield f"{path} ({before!r} -> {after!r})"

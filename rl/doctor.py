@@ -4,17 +4,17 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 
-from rl.config import GRPOConfig, RecipeConfig
+from rl.architecture import find_architecture
+from rl.config import EvaluateConfig, GRPOConfig, RecipeConfig, SFTConfig
 from rl.launch import versions
-from rl.models import resolve_model
-from rollout.precision import resolve_precision
+from rl.memory_plan import GIB, loading_gib, num_full_sequences, num_gpus, plan_memory, shortfalls
+from rl.pipeline_config import PipelineConfig
 
-GIB = 2**30
 NEEDED = ("torch", "transformers", "vllm", "deepspeed", "ray", "verl", "math_verify", "pebble")
 
 
@@ -65,45 +65,43 @@ def _accelerator() -> Finding:
 
 
 def examine_config(config: RecipeConfig) -> Iterator[Finding]:
-    """The batch in words, and the memory of learner and engines from the model's size."""
-    yield Finding("batch", config.in_words())
-    if not isinstance(config, GRPOConfig):
+    """The batch in words, and the memory of learner and engines; of a pipeline, for each stage."""
+    if isinstance(config, PipelineConfig):
+        for name in config.stages:
+            yield from (replace(found, name=f"{name}: {found.name}") for found in _examine_stage(config, name))
         return
-    num_parameters = count_parameters(resolve_model(config.model))
-    yield Finding("model", f"{config.model}: {num_parameters / 1e6:.0f} M parameters")
-    learner, engine = learner_gib(config, num_parameters), engine_gib(config, num_parameters)
-    yield Finding("learner", f"{learner:.1f} GiB a rank, {config.learner.num_ranks} ranks, before activations")
-    yield Finding("engine", f"{engine:.1f} GiB each, {config.engine.num_engines} engines")
-    total = learner * config.learner.num_ranks + engine * config.engine.num_engines
-    free = psutil.virtual_memory().available / GIB
-    lacking = (
-        f"only {free:.1f} GiB are free: more ranks with zero_stage 3, a smaller model or cache" if total > free else ""
-    )
-    yield Finding("together", f"{total:.1f} GiB on one machine without GPUs", lacking)
+    yield Finding("batch", config.in_words())
+    try:
+        needs = plan_memory(config, on_gpu=config.hardware is not None)
+    except ValueError as error:
+        yield Finding("memory plan", "unknown", str(error))
+        return
+    for need in needs:
+        yield Finding(need.name, f"{need.num_processes} x {need.gpus_each}: {need.in_words()}")
+    if isinstance(config, GRPOConfig | SFTConfig | EvaluateConfig) and any(need.name == "engine" for need in needs):
+        yield _sequences(config)
+    if config.hardware is not None:
+        problem = "; ".join(shortfalls(config, needs))
+        yield Finding("together", f"{num_gpus(needs)} of {config.hardware.gpus} GPUs", problem)
+        if isinstance(config, GRPOConfig | SFTConfig):
+            yield Finding("host memory", f"{loading_gib(config):.0f} GiB while the learner loads")
+    elif needs:
+        total = sum(need.gib * need.num_processes for need in needs)
+        free = psutil.virtual_memory().available / GIB
+        few = f"only {free:.1f} GiB are free: more ranks with zero_stage 3, a smaller model or cache"
+        yield Finding("together", f"{total:.1f} GiB on one machine without GPUs", few if total > free else "")
 
 
-def count_parameters(folder: str) -> int:
-    """Parameters of a model by its config, without loading weights; tied ones once."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
-    return sum(p.numel() for p in model.parameters())
+def _examine_stage(config: PipelineConfig, name: str) -> Iterator[Finding]:
+    """A model that an earlier stage makes has the shape of the one that this stage started from."""
+    stage = config.stage_config(name)
+    made_by = config.model_origin(name)
+    yield from examine_config(stage.model_copy(update={"model": made_by}) if made_by else stage)
 
 
-def learner_gib(config: GRPOConfig, num_parameters: int) -> float:
-    """Weights, gradients, float32 masters and AdamW's two moments of one rank, sharded as the ZeRO stage says."""
-    ranks, stage = config.learner.num_ranks, config.learner.zero_stage
-    precision = resolve_precision(config.learner.dtype)
-    size, masters = (2, 4) if precision == "bfloat16" else (4, 0)
-    weights = size / (ranks if stage == 3 else 1)
-    gradients = size / (ranks if stage >= 2 else 1)
-    optimizer = (masters + 8) / (ranks if stage >= 1 else 1)
-    frozen = weights if config.loss.needs_frozen_logprobs else 0
-    return num_parameters * (weights + gradients + optimizer + frozen) / GIB
-
-
-def engine_gib(config: GRPOConfig, num_parameters: int) -> float:
-    size = 4 if resolve_precision(config.engine.dtype) == "float32" else 2
-    return num_parameters * size / GIB + config.engine.kv_cache_gib
+def _sequences(config: GRPOConfig | SFTConfig | EvaluateConfig) -> Finding:
+    engine = config.engine
+    gpu_gib = config.hardware.gpu_gib if config.hardware else None
+    count = num_full_sequences(engine, find_architecture(config.model), gpu_gib)
+    text = f"{count} of max_num_sequences {engine.max_num_sequences} at once at {engine.max_context_tokens} tokens each"
+    return Finding("cache", text)

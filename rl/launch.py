@@ -11,17 +11,22 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from rl.config import EvaluateConfig, RecipeConfig
-from rl.config_file import check_resumable, find_config, load_config, parse_config, validate, with_overrides
+from rl.config import EvaluateConfig
+from rl.config_file import check_resumable, find_config, load_config, read_config, validate, with_overrides
 from rl.eval_table import print_evals
 from rl.lm_eval_format import write_lm_eval
 from rl.log import RunLog, as_json, new_run_folder, read_eval_rows
+from rl.pipeline_config import PipelineConfig
+from rl.pipeline_report import build_pipeline_report
 from rl.plugins import find_function
 from rl.report import build_report
+from rl.stages import make_stages
 
 # Each is `async (config, log) -> None`, and is imported when it is run.
 RECIPES: dict[str, str] = {
     "grpo": "rl.recipes.grpo:train",
+    "eval": "rl.recipes.evaluate:evaluate",
+    "pipeline": "rl.recipes.pipeline:run",
     "reward_model": "rl.recipes.reward_model:train",
     "sft": "rl.recipes.sft:train",
 }
@@ -36,14 +41,21 @@ def launch(config_path: str, overrides: list[str], resume: Path | None) -> int:
     else:
         folder = resume
         check_resumable(read_config(folder), config)
+        if isinstance(config, PipelineConfig):
+            make_stages(config, folder)  # what it refuses must not be written below
     write_config(folder, config)
     with RunLog(folder, config.log, recipe=config.recipe, num_steps=config.num_steps) as log:
         log.message(f"run folder {folder}")
         log.message(config.in_words())
         recipe: Any = find_function(RECIPES[config.recipe], {}, "recipe")
         asyncio.run(recipe(config, log))
-    log.message(f"report: {build_report(folder)}")
+    log.message(f"report: {write_report(folder)}")
     return 0
+
+
+def write_report(folder: Path) -> Path:
+    """The page of a run, or of all stages of a pipeline. Raises ValueError where there is nothing to report."""
+    return build_pipeline_report(folder) if (folder / "stages").is_dir() else build_report(folder)
 
 
 def launch_eval(
@@ -100,14 +112,6 @@ def write_config(folder: Path, config: BaseModel) -> None:
     """The resolved config with the versions it ran on."""
     content = {"config": config.model_dump(mode="json"), "versions": versions()}
     (folder / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-
-
-def read_config(folder: Path) -> RecipeConfig:
-    """The config of a run folder. Raises ValueError where there is none."""
-    path = folder / "config.yaml"
-    if not path.is_file():
-        raise ValueError(f"{folder} is no run folder: it has no config.yaml")
-    return parse_config(yaml.safe_load(path.read_text())["config"], str(path))
 
 
 def versions() -> dict[str, str]:

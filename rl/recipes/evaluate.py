@@ -14,6 +14,7 @@ async def evaluate(config: EvaluateConfig, log: RunLog) -> StepMetrics:
     model = resolve_model(config.model)
     prompts = read_suites(config.evals)  # before the engines: a bad row is found in a second
     engine = fit_context(config.engine, model, config.evals, prompts)
+    log.truncate_after(0)  # an evaluation that was cut off is made anew
     log.stage("starting the engines and the scorer")
     async with (
         ray_session(config.ray, engine.num_engines),

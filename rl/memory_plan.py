@@ -1,0 +1,171 @@
+"""What a config needs in memory, process by process, from the model's shape: an estimate before anything starts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rl.architecture import Architecture, find_architecture
+from rl.config import EvaluateConfig, GRPOConfig, RecipeConfig, SFTConfig
+from rl.learner import LearnerConfig
+from rl.objectives import CrossEntropyConfig
+from rollout.engine import EngineConfig
+from rollout.precision import Precision, resolve_precision
+
+GIB = 2**30
+SIZES = {"bfloat16": 2, "float32": 4}
+# Not counted one by one: context, communication buckets and gathered layers of ZeRO, fragmentation.
+LEARNER_MARGIN_GIB = 6.0
+PROMPT_TOKENS = 2048  # of a prompt, beside the longest response
+ENGINE_MARGIN_GIB = 3.0  # context, activations of a prefill, sampler
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One kind of process: how many there are, on how many GPUs each, and its parts in GiB a GPU (or a process)."""
+
+    name: str
+    num_processes: int
+    gpus_each: int
+    parts: dict[str, float]
+
+    @property
+    def gib(self) -> float:
+        return sum(self.parts.values())
+
+    def in_words(self) -> str:
+        inside = " + ".join(f"{gib:.1f} {part}" for part, gib in self.parts.items() if gib >= 0.05)
+        return f"{self.gib:.1f} GiB a GPU or process = {inside}"
+
+
+def plan_memory(config: RecipeConfig, *, on_gpu: bool) -> list[Need]:
+    """The learner's ranks and the engines of a config; nothing for a recipe that has neither."""
+    needs = []
+    if isinstance(config, GRPOConfig | SFTConfig):
+        needs.append(learner_need(config, find_architecture(config.model), on_gpu=on_gpu))
+    if isinstance(config, GRPOConfig | EvaluateConfig) or (isinstance(config, SFTConfig) and config.evals):
+        needs.append(engine_need(config.engine, find_architecture(config.model), on_gpu=on_gpu))
+    return needs
+
+
+def num_gpus(needs: list[Need]) -> int:
+    return sum(need.num_processes * need.gpus_each for need in needs)
+
+
+def learner_need(config: GRPOConfig | SFTConfig, model: Architecture, *, on_gpu: bool) -> Need:
+    """A rank of the learner: state sharded as the ZeRO stage says (1910.02054, section 3), and one micro-batch."""
+    learner, longest = config.learner, longest_row(config)
+    size = _size(learner.dtype, on_gpu)
+    parts = state_gib(model, learner, size)
+    if not isinstance(config.loss, CrossEntropyConfig) and config.loss.needs_frozen_logprobs:
+        parts["frozen copy"] = parts["weights"]
+    micro_batch = max(config.packing.tokens_per_micro_batch, longest)  # one sequence is never split
+    tokens = micro_batch * size * model.num_layers * model.hidden / GIB
+    layer = micro_batch * layer_bytes_per_token(model, size) / GIB
+    checkpointed = learner.gradient_checkpointing
+    parts["activations"] = tokens + layer if checkpointed else layer * model.num_layers
+    parts["mask"] = micro_batch * longest * (1 + size) / GIB  # boolean, and as the kernel's bias
+    parts["output head"] = head_bytes(model, learner.logits_chunk, size) / GIB
+    return Need("learner", learner.num_ranks, 1, parts | {"margin": LEARNER_MARGIN_GIB if on_gpu else 0.0})
+
+
+def state_gib(model: Architecture, learner: LearnerConfig, size: int) -> dict[str, float]:
+    """Weights, gradients, and the optimizer's: float32 masters where the weights are shorter, and Adam's moments."""
+    ranks, stage = learner.num_ranks, learner.zero_stage
+    count = model.num_parameters / GIB
+    return {
+        "weights": count * size / (ranks if stage == 3 else 1),
+        "gradients": count * size / (ranks if stage >= 2 else 1),
+        "masters": count * (4 if size == 2 else 0) / (ranks if stage >= 1 else 1),
+        "moments": count * 8 / (ranks if stage >= 1 else 1),
+    }
+
+
+def loading_gib(config: GRPOConfig | SFTConfig) -> float:
+    """Memory of the host while the learner starts: every rank has read the whole model before it is sharded."""
+    size = _size(config.learner.dtype, on_gpu=True)
+    return config.learner.num_ranks * find_architecture(config.model).num_parameters * size / GIB
+
+
+def longest_row(config: GRPOConfig | SFTConfig) -> int:
+    """Tokens of the longest row that is computed at once: a sequence, or what packing joins."""
+    if isinstance(config, SFTConfig):
+        longest = config.max_tokens
+    else:  # evaluations may want a longer context than training fills
+        longest = min(config.engine.max_context_tokens, config.sampling.max_tokens + PROMPT_TOKENS)
+    return max(longest, config.packing.tokens_per_row)
+
+
+def layer_bytes_per_token(model: Architecture, size: int) -> int:
+    """What one layer of transformers' Qwen3 keeps for its backward pass, without attention scores.
+
+    Counted as in Korthikanti et al. (2205.05198, section 4.1), but for RMS norms (computed in float32), norms of
+    queries and keys, rotary embedding, keys and values repeated for their groups, and a gated feed-forward layer.
+    """
+    queries, keys = model.num_heads * model.head_dim, model.num_kv_heads * model.head_dim
+    norms = 2 * (4 + 2 * size) * model.hidden
+    attention = (4 + 6 * size) * queries + (4 + 4 * size) * keys
+    width = model.intermediate * max(1, model.experts_per_token)
+    routed = 2 * size * model.hidden * model.experts_per_token
+    return norms + attention + 4 * size * width + routed
+
+
+def head_bytes(model: Architecture, chunk: int, size: int) -> int:
+    """The output head's weight and its float32 gradient, and one chunk of float32 logits with two of its size."""
+    return model.vocab * (model.hidden * (size + 4) + 3 * 4 * chunk)
+
+
+def engine_need(config: EngineConfig, model: Architecture, *, on_gpu: bool) -> Need:
+    """A GPU of an engine: its shard of the weights, and the cache of one sequence of full length, the least it needs.
+
+    vLLM fills what its share of the memory leaves with more of the cache; see `num_full_sequences`.
+    """
+    size = _size(config.dtype, on_gpu)
+    weights = model.num_parameters * size / config.tensor_parallel_size / GIB
+    parts = {"weights": weights, "cache": sequence_gib(config, model, on_gpu=on_gpu)}
+    if not on_gpu:
+        parts["cache"] = float(config.kv_cache_gib)
+    margin = ENGINE_MARGIN_GIB if on_gpu else 0.0
+    return Need("engine", config.num_engines, config.tensor_parallel_size, parts | {"margin": margin})
+
+
+def sequence_gib(config: EngineConfig, model: Architecture, *, on_gpu: bool) -> float:
+    """Cache of a sequence of full length on each GPU of an engine; a key-value head is on one GPU or on several."""
+    size = _size(config.dtype, on_gpu)
+    shards = min(config.tensor_parallel_size, model.num_kv_heads)
+    return config.max_context_tokens * model.kv_bytes_per_token(size) / shards / GIB
+
+
+def num_full_sequences(config: EngineConfig, model: Architecture, gpu_gib: float | None) -> int:
+    """Sequences of full length that an engine holds at once; more wait, or are computed again.
+
+    `gpu_gib` None is a CPU, where the config says how large the cache is.
+    """
+    on_gpu = gpu_gib is not None
+    room = float(config.kv_cache_gib)
+    if gpu_gib is not None:
+        weights = engine_need(config, model, on_gpu=True).parts["weights"]
+        room = config.gpu_memory_share * gpu_gib - weights - ENGINE_MARGIN_GIB
+    return int(room / sequence_gib(config, model, on_gpu=on_gpu))
+
+
+def shortfalls(config: RecipeConfig, needs: list[Need]) -> Iterator[str]:
+    """Why a config does not fit the hardware that it names; nothing where it does."""
+    hardware = config.hardware
+    assert hardware is not None, "asked of configs that name their hardware"
+    if num_gpus(needs) > hardware.gpus:
+        yield f"{num_gpus(needs)} GPUs are wanted, hardware.gpus is {hardware.gpus}"
+    for need in needs:
+        share = 1.0
+        if need.name == "engine" and isinstance(config, GRPOConfig | SFTConfig | EvaluateConfig):
+            share = config.engine.gpu_memory_share
+        if need.gib > share * hardware.gpu_gib:
+            remedy = (
+                "more ranks, zero_stage 3, gradient_checkpointing or smaller micro-batches"
+                if need.name == "learner"
+                else "a larger tensor_parallel_size or a shorter context"
+            )
+            yield f"{need.name}: {need.gib:.1f} GiB a GPU of {share * hardware.gpu_gib:.1f}: {remedy}"
+
+
+def _size(dtype: Precision, on_gpu: bool) -> int:
+    """Bytes a number; `auto` is bfloat16 on any GPU, whatever computes the plan."""
+    return SIZES["bfloat16" if dtype == "auto" and on_gpu else resolve_precision(dtype)]

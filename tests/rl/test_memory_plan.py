@@ -1,0 +1,181 @@
+"""Memory plans: published sizes exactly, activations against what autograd keeps, state as ZeRO shards it."""
+
+import pytest
+import torch
+
+from rl.architecture import QWEN3, Architecture, find_architecture
+from rl.batch import PackingConfig
+from rl.config import GRPOConfig, HardwareConfig, SFTConfig
+from rl.config_file import find_config, load_config
+from rl.doctor import examine_config
+from rl.learner import LearnerConfig
+from rl.memory_plan import (
+    GIB,
+    layer_bytes_per_token,
+    num_full_sequences,
+    num_gpus,
+    plan_memory,
+    shortfalls,
+    state_gib,
+)
+from rl.models import resolve_model
+from rollout.engine import EngineConfig
+
+
+@pytest.mark.parametrize(
+    ("size", "parameters"),
+    [
+        ("0.6B", 596_049_920),
+        ("1.7B", 1_720_574_976),
+        ("4B", 4_022_468_096),
+        ("8B", 8_190_735_360),
+        ("14B", 14_768_307_200),
+        ("32B", 32_762_123_264),
+        ("30B-A3B", 30_532_122_624),
+    ],
+)
+def test_published_sizes_are_exact(size, parameters):
+    assert find_architecture(f"Qwen/Qwen3-{size}").num_parameters == parameters
+    assert find_architecture(f"Qwen/Qwen3-{size}-Base") == QWEN3[size]
+
+
+def test_of_a_mixture_of_experts_few_parameters_are_active():
+    assert QWEN3["30B-A3B"].num_active_parameters == pytest.approx(3.3e9, rel=0.02)
+    assert QWEN3["8B"].num_active_parameters == QWEN3["8B"].num_parameters
+
+
+@pytest.mark.parametrize("name", ["package:tiny-qwen3", "package:tiny-qwen3-untied"])
+def test_any_folder_is_counted_as_transformers_counts_it(name):
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(resolve_model(name))
+    assert find_architecture(name).num_parameters == model.num_parameters()
+
+
+def test_a_model_that_nobody_knows_is_named(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="no config of nobody/nothing"):
+        find_architecture("nobody/nothing")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"hidden": 64, "num_heads": 4, "num_kv_heads": 2, "head_dim": 32, "intermediate": 128},
+        {"hidden": 512, "num_heads": 4, "num_kv_heads": 1, "head_dim": 128, "intermediate": 1536},  # 8B's, an eighth
+        {"hidden": 640, "num_heads": 8, "num_kv_heads": 1, "head_dim": 128, "intermediate": 3200},  # 32B's, an eighth
+    ],
+)
+def test_activations_are_those_that_autograd_keeps(shape, dtype):
+    """All tensors that a forward pass of transformers saves, each storage once, without the weights."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    planned_shape = Architecture(**shape, num_layers=2, vocab=300, tied=True)
+    config = Qwen3Config(
+        vocab_size=300,
+        hidden_size=shape["hidden"],
+        intermediate_size=shape["intermediate"],
+        num_hidden_layers=2,
+        num_attention_heads=shape["num_heads"],
+        num_key_value_heads=shape["num_kv_heads"],
+        head_dim=shape["head_dim"],
+        tie_word_embeddings=True,
+        attn_implementation="sdpa",
+    )
+    assert Architecture.from_config(config) == planned_shape
+    model = Qwen3ForCausalLM(config).to(dtype).model
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    saved: dict[int, int] = {}
+    kept = []  # else a storage's place is given to another
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept.append(tensor)
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    length = 64
+    mask = torch.ones(1, 1, length, length, dtype=torch.bool).tril()
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(torch.arange(length)[None], attention_mask=mask, use_cache=False)
+    planned = 2 * layer_bytes_per_token(planned_shape, dtype.itemsize) * length
+    assert sum(saved.values()) <= planned <= 1.15 * sum(saved.values())
+
+
+def test_zero_shards_state_by_stage():
+    shape = QWEN3["8B"]
+    count = shape.num_parameters / GIB
+
+    def state(stage: int) -> dict[str, float]:
+        return state_gib(shape, LearnerConfig(num_ranks=4, zero_stage=stage), 2)
+
+    assert state(0) == {"weights": 2 * count, "gradients": 2 * count, "masters": 4 * count, "moments": 8 * count}
+    assert state(1) == {"weights": 2 * count, "gradients": 2 * count, "masters": count, "moments": 2 * count}
+    assert state(2)["gradients"] == count / 2
+    assert sum(state(3).values()) == 16 * count / 4
+    assert state_gib(shape, LearnerConfig(), 4)["masters"] == 0
+
+
+def grpo(model: str, **changes) -> GRPOConfig:
+    prompts = {"sources": [{"generator": "rl.arithmetic:problem"}]}
+    required = {"num_steps": 1, "groups_per_step": 1, "samples_per_prompt": 2, "prompts": prompts}
+    return GRPOConfig.model_validate({"model": model, **required, **changes})
+
+
+def test_a_frozen_copy_and_checkpointing_show():
+    (plain, _), (with_kl, _), (checkpointed, _) = (
+        plan_memory(grpo("Qwen/Qwen3-8B", **changes), on_gpu=True)
+        for changes in ({}, {"loss": {"kl": {"place": "loss", "estimator": "k2"}}}, {"learner": CHECKPOINTED})
+    )
+    assert with_kl.gib - plain.gib == pytest.approx(plain.parts["weights"])
+    assert checkpointed.parts["activations"] < 0.1 * plain.parts["activations"]
+
+
+CHECKPOINTED = {"gradient_checkpointing": True}
+
+
+def test_a_config_that_does_not_fit_says_what_to_change():
+    config = grpo("Qwen/Qwen3-32B", hardware={"gpus": 1, "gpu_gib": 80})
+    needs = plan_memory(config, on_gpu=True)
+    assert num_gpus(needs) == 2
+    gpus, learner = (text for text in shortfalls(config, needs) if "engine" not in text)
+    assert gpus == "2 GPUs are wanted, hardware.gpus is 1"
+    assert "zero_stage 3" in learner
+    (together,) = [found for found in examine_config(config) if found.name == "together"]
+    assert gpus in together.problem
+    (host,) = [found for found in examine_config(config) if found.name == "host memory"]
+    assert host.value.startswith("61 GiB")
+
+
+def test_the_cache_is_counted_by_heads_and_shards():
+    shape = QWEN3["32B"]
+    assert shape.kv_bytes_per_token(2) == 256 * 1024
+    engine = EngineConfig(tensor_parallel_size=2, max_context_tokens=32768, gpu_memory_share=0.9)
+    room = 0.9 * 80 - shape.num_parameters * 2 / 2 / GIB - 3
+    assert num_full_sequences(engine, shape, 80) == int(room / 4)
+    assert num_full_sequences(EngineConfig(max_context_tokens=4096, kv_cache_gib=1, dtype="float32"), shape, None) == 0
+
+
+def test_the_smoke_configs_have_a_plan_without_gpus():
+    for name in ("grpo", "sft"):
+        found = {each.name: each for each in examine_config(load_config(find_config(f"configs/smoke/{name}.yaml")))}
+        assert not found["together"].problem
+    pipeline = examine_config(load_config(find_config("configs/smoke/pipeline.yaml")))
+    names = {found.name for found in pipeline}
+    assert {"cold_start: learner", "reasoning: learner", "reasoning: engine", "measure: engine"} <= names
+
+
+def test_a_row_is_as_long_as_what_is_packed_into_it():
+    source = [{"generator": "rl.arithmetic:conversation"}]
+    common = {"model": "Qwen/Qwen3-0.6B", "num_steps": 1, "conversations_per_step": 1, "sources": source}
+    config = SFTConfig.model_validate({**common, "max_tokens": 4096, "hardware": HardwareConfig(gpus=1, gpu_gib=80)})
+    longer = config.model_copy(update={"packing": PackingConfig(tokens_per_row=16384, tokens_per_micro_batch=16384)})
+    (short,), (long,) = plan_memory(config, on_gpu=True), plan_memory(longer, on_gpu=True)
+    assert long.parts["mask"] == pytest.approx(8 * short.parts["mask"])
+
+
+def test_an_architecture_needs_the_usual_names():
+    with pytest.raises(ValueError, match="no memory plan for a object"):
+        Architecture.from_config(object())
