@@ -11,8 +11,8 @@ from typing import Any, Protocol, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rewards.types import RewardResult
-from rl import arithmetic
-from rl.collect import GroupSampler, ResponseScorer, reward_requests
+from rl import arithmetic, tool_tasks
+from rl.collect import GroupSampler, ResponseScorer, judge
 from rl.plugins import check_name, find_function
 from rl.seeds import derive_seed
 from rl.sources import Source, SourceConfig, to_prompt
@@ -33,7 +33,11 @@ class Suite:
     max_tokens: int = 256
 
 
-SUITES = {"arithmetic": Suite(arithmetic.held_out, arithmetic.SYSTEM, arithmetic.EXAMPLES, max_tokens=32)}
+SUITES = {
+    "arithmetic": Suite(arithmetic.held_out, arithmetic.SYSTEM, arithmetic.EXAMPLES, max_tokens=32),
+    "calculations": Suite(tool_tasks.held_out_calculations),
+    "bookkeeping": Suite(tool_tasks.held_out_bookkeeping, max_tokens=512),
+}
 
 
 async def judge_canaries(_: GroupSampler, scorer: Any, step: int) -> StepMetrics:
@@ -203,7 +207,7 @@ class Evals:
 
     async def _judge(self, group: Group, extract: str) -> Verdicts:
         """By the task alone: a combination is for training, and its scores are no accuracy."""
-        return await self.scorer.score(reward_requests(group, group.prompt.id, extract=extract, combine=False))
+        return await judge(self.scorer, group, group.prompt.id, extract=extract, combine=False)
 
     def _summarise(self, name: str, by_prompt: dict[str, Verdicts], config: EvalConfig) -> StepMetrics:
         """Unscored samples are left out and counted; a prompt without any scored sample drops out."""

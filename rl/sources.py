@@ -11,10 +11,11 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rl.environments import check_environment, environment_of
 from rl.plugins import check_name, find_function
 from rl.puzzles import puzzle_rows
 from rl.seeds import derive_seed
-from rollout.types import Message, Prompt, prompt_id
+from rollout.types import EnvironmentConfig, Message, Prompt, prompt_id
 
 Row = Mapping[str, Any]
 GENERATOR_SIZE = 2**31 - 1
@@ -27,8 +28,8 @@ class SourceConfig(BaseModel):
     `path`: verl's parquet schema or JSON lines. `dataset`: a Hugging Face dataset, with `split` and `name`.
     `generator`: `module:function`, called as `function(rng, **options)` for each row. `reasoning_gym`: the name
     of one of its generators, whose own scores judge the answers unless `task` says otherwise. `system` and
-    `examples` (messages) come before the question; `template` holds `{question}`. `task`, `params` and `thinking`
-    are those of the prompts.
+    `examples` (messages) come before the question; `template` holds `{question}`. `task`, `params`, `thinking` and
+    `environment` are those of the prompts.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,6 +48,7 @@ class SourceConfig(BaseModel):
     examples: list[dict[str, str]] = []
     template: str | None = None
     thinking: bool | None = None
+    environment: EnvironmentConfig | None = None
     shuffle: bool = True
     limit: int | None = Field(None, gt=0)
     on_bad_row: Literal["stop", "skip"] = "stop"
@@ -60,6 +62,7 @@ class SourceConfig(BaseModel):
             raise ValueError("template must hold {question}")
         if self.generator is not None:
             check_name(self.generator, {}, "generator")
+        check_environment(self.environment)
         return self
 
     @property
@@ -191,10 +194,11 @@ def to_prompt(row: Row, config: SourceConfig, where: str) -> Prompt:
     if not isinstance(params, Mapping):
         raise ValueError(f"prompts: {where}: params must be a mapping, got {params!r}")
     messages = (*_opening(config), *_messages(question, config, where))
+    environment = environment_of(row, config.environment, where)
     try:
-        identity = prompt_id(messages, task, reference)
+        identity = prompt_id(messages, task, reference, environment)
     except TypeError as error:
-        raise ValueError(f"prompts: {where}: reference is not JSON ({error})") from error
+        raise ValueError(f"prompts: {where}: reference or environment.options are not JSON ({error})") from error
     return Prompt(
         id=identity,
         messages=messages,
@@ -202,6 +206,7 @@ def to_prompt(row: Row, config: SourceConfig, where: str) -> Prompt:
         reference=reference,
         params={**_of_verl(row), **params, **config.params},
         thinking=config.thinking,
+        environment=environment,
     )
 
 
