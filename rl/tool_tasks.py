@@ -1,6 +1,7 @@
 """Prompts for the environments that ship with the package, and held-out suites that share none of them.
 
-A row names its environment and tells the model of its tools, so that a source needs the generator's name alone.
+A row names its environment and tells the model of its tools, so that a source needs the generator's name alone. With
+`describe: false` it tells nothing of them, for models that have learned of them, or a `system` text that does it.
 """
 
 import hashlib
@@ -19,7 +20,9 @@ NAMES = "ann", "bob", "cyn", "dan", "eve", "fay"
 Split = Literal["train", "held_out"]
 
 
-def calculation(rng: random.Random, *, split: Split = "train", digits: int = 3) -> dict[str, Any]:
+def calculation(
+    rng: random.Random, *, split: Split = "train", digits: int = 3, describe: bool = True
+) -> dict[str, Any]:
     """`a * b + c` or `a * b - c` of so many digits each; the environment is `calculator`, the task `math`.
 
     Raises ValueError for an unknown split, and where the split holds no problem.
@@ -29,8 +32,9 @@ def calculation(rng: random.Random, *, split: Split = "train", digits: int = 3) 
         a, b, c = (rng.randrange(10 ** (digits - 1), 10**digits) for _ in range(3))
         sign = rng.choice("+-")
         if is_held_out(min(a, b), max(a, b), c, sign) == (split == "held_out"):
+            question = f"What is {a} * {b} {sign} {c}? Put the number in \\boxed{{}}."
             return {
-                "prompt": _messages(calculator.TOOLS, f"What is {a} * {b} {sign} {c}? Put the number in \\boxed{{}}."),
+                "prompt": _messages(question, calculator.TOOLS if describe else ()),
                 "reference": str(a * b + c if sign == "+" else a * b - c),
                 "task": "math",
                 "environment": {"name": "calculator", "max_turns": 4, "judged": "answer"},
@@ -39,7 +43,13 @@ def calculation(rng: random.Random, *, split: Split = "train", digits: int = 3) 
 
 
 def bookkeeping(
-    rng: random.Random, *, split: Split = "train", num_accounts: int = 3, up_to: int = 9, transfers: int = 2
+    rng: random.Random,
+    *,
+    split: Split = "train",
+    num_accounts: int = 3,
+    up_to: int = 9,
+    transfers: int = 2,
+    describe: bool = True,
 ) -> dict[str, Any]:
     """Balances that up to so many transfers make of others; the environment is `ledger`, the task `agent_env`.
 
@@ -61,7 +71,7 @@ def bookkeeping(
         if goal != start and is_held_out(pairs) == (split == "held_out"):
             question = f"The accounts hold {_listed(start)}. Make them hold {_listed(goal)}, then close the books."
             return {
-                "prompt": _messages(ledger.TOOLS, question),
+                "prompt": _messages(question, ledger.TOOLS if describe else ()),
                 "reference": {"state": {"accounts": goal, "closed": True}},
                 "task": "agent_env",
                 "environment": {"name": "ledger", "options": {"accounts": start}},
@@ -98,8 +108,9 @@ def _each_once(make: Callable[[random.Random], dict[str, Any]]) -> Iterator[dict
             return
 
 
-def _messages(tools: tuple[dict[str, Any], ...], question: str) -> list[dict[str, str]]:
-    return [{"role": "system", "content": describe_tools(tools)}, {"role": "user", "content": question}]
+def _messages(question: str, tools: tuple[dict[str, Any], ...]) -> list[dict[str, str]]:
+    system = [{"role": "system", "content": describe_tools(tools)}] if tools else []
+    return [*system, {"role": "user", "content": question}]
 
 
 def _listed(accounts: dict[str, int]) -> str:

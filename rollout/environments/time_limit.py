@@ -15,14 +15,14 @@ class EnvironmentFailure(Exception):
 
 
 class Caller:
-    """Calls functions of environments, so many at once, and turns all that can go wrong into EnvironmentFailure.
+    """Calls functions of environments, MAX_CALLS_AT_ONCE at once, and turns all that can go wrong into EnvironmentFailure.
 
     A function that is not async runs in a daemon thread of its own: one that hangs is left to itself, and takes no
     place from others, nor from the end of the process.
     """
 
-    def __init__(self, max_at_once: int = MAX_CALLS_AT_ONCE) -> None:
-        self._places = asyncio.Semaphore(max_at_once)
+    def __init__(self) -> None:
+        self._places = asyncio.Semaphore(MAX_CALLS_AT_ONCE)
 
     async def call(self, what: str, timeout_s: float, function: Callable[..., Any], *arguments: Any) -> Any:
         """What the function answers within the limit, which begins when its turn has come."""
