@@ -15,7 +15,7 @@ class EnvironmentFailure(Exception):
 
 
 class Caller:
-    """Calls functions of environments, MAX_CALLS_AT_ONCE at once, and turns all that can go wrong into EnvironmentFailure.
+    """Calls functions of environments, a bounded number at once; all that goes wrong becomes EnvironmentFailure.
 
     A function that is not async runs in a daemon thread of its own: one that hangs is left to itself, and takes no
     place from others, nor from the end of the process.
