@@ -86,8 +86,11 @@ def held_out_calculations(*, digits: int = 3) -> Iterator[dict[str, Any]]:
 
 def held_out_bookkeeping(*, num_accounts: int = 3, up_to: int = 9, transfers: int = 2) -> Iterator[dict[str, Any]]:
     """Held-out bookkeeping, each once, the same ones always."""
-    sizes = {"num_accounts": num_accounts, "up_to": up_to, "transfers": transfers}
-    return _each_once(lambda rng: bookkeeping(rng, split="held_out", **sizes))
+
+    def make(rng: random.Random) -> dict[str, Any]:
+        return bookkeeping(rng, split="held_out", num_accounts=num_accounts, up_to=up_to, transfers=transfers)
+
+    return _each_once(make)
 
 
 def is_held_out(*key: Any) -> bool:

@@ -17,9 +17,9 @@ SMOKE = "configs/smoke/grpo.yaml"
 LIMIT_S = 400
 
 
-def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(tmp_path: Path, *arguments: str, config: str = SMOKE) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "COLUMNS": "200"}
-    command = [*SHARPEN, "run", SMOKE, f"log.dir={tmp_path}", *arguments]
+    command = [*SHARPEN, "run", config, f"log.dir={tmp_path}", *arguments]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
 
 
@@ -131,3 +131,17 @@ def test_kl_entropy_and_export_work_together(tmp_path):
 
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "model").num_parameters() > 1e5
     assert AutoTokenizer.from_pretrained(tmp_path / "model").chat_template
+
+
+@pytest.mark.slow
+def test_a_run_with_an_environment_learns_from_episodes(tmp_path):
+    finish(start(tmp_path, "log.name=tools", config="configs/smoke/environment.yaml"))
+    rows = read_metrics(tmp_path / "tools")[1:]
+    assert len(rows) == 2
+    assert all(1 < row["rollout/turns_mean"] <= 3 for row in rows)
+    assert all(row["rollout/tool_errors_rate"] == 1 for row in rows), "a random model never calls a tool rightly"
+    assert all(row["environment/failure_rate"] == row["reward/error_rate"] == 0 for row in rows)
+    assert all(row["loss/mismatch_kl"] < 1e-8 for row in rows), "turns after an observation as well"
+    assert all(row["optim/grad_norm"] > 0 for row in rows)
+    (response, *_) = samples(tmp_path / "tools", 1)[0]["responses"]
+    assert "<|im_start|>tool\nNo call of a tool was found." in response["text"]

@@ -14,6 +14,7 @@ from rl.prompts import Draw
 from rl.sources import SourceConfig, to_prompt
 from rl.tool_tasks import bookkeeping, calculation
 from rl.types import ScoredGroup
+from rl.weight_sync import publish_weights
 from rollout.environments.ledger import ledger
 from rollout.environments.registry import Step
 from rollout.types import EnvironmentConfig, Episode, Group, Prompt, Sample, SamplingParams, prompt_id
@@ -140,9 +141,8 @@ def test_metrics_of_episodes_by_hand():
 
 
 def test_only_sampled_tokens_of_an_episode_are_trained():
-    scored = ScoredGroup(
-        group=group_of(make_episode_sample(), make_episode_sample()), rewards=make_scored([1.0, 0.0]).rewards, draw=0
-    )
+    group = group_of(make_episode_sample(), make_episode_sample())
+    scored = ScoredGroup(group=group, rewards=make_scored([1.0, 0.0]).rewards, draw=0)
     batch = pack(make_examples([scored], [[1.0, -1.0]]), PackingConfig(share_prefix=False), num_ranks=1)
     (update,) = batch.updates
     ((micro,),) = update.micro_batches
@@ -187,7 +187,6 @@ def test_books_that_reach_the_goal_are_paid_by_the_task_of_agents():
     start, goal = row["environment"]["options"]["accounts"], row["reference"]["state"]["accounts"]
     (source_name,) = [name for name in start if goal[name] < start[name]]
     (target_name,) = [name for name in start if goal[name] > start[name]]
-    books = ledger(None, 0, accounts=start)
     calls = (
         f'<tool_call>{{"name": "transfer", "arguments": {{"source": "{source_name}", "target": "{target_name}", '
         f'"amount": {start[source_name] - goal[source_name]}}}}}</tool_call>',
@@ -203,6 +202,7 @@ def test_books_that_reach_the_goal_are_paid_by_the_task_of_agents():
 
 
 async def test_the_learner_agrees_with_the_engine_on_every_turn(sampler, learner, monkeypatch):
+    await publish_weights(learner, sampler, version=1)
     monkeypatch.setattr(
         sampler,
         "find_environment",
