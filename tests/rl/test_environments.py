@@ -1,6 +1,7 @@
 """Environments in training: prompts, rewards, metrics, and a learner that agrees with the engine on later turns."""
 
 import random
+from pathlib import Path
 
 import pytest
 
@@ -8,17 +9,19 @@ from rewards.registry import load_tasks
 from rewards.types import RewardRequest
 from rl.batch import PackingConfig, make_examples, pack
 from rl.collect import judge, make_collect_group, reward_requests
+from rl.environments import find_environment
 from rl.evals import SUITES, EvalConfig, suite_prompts
 from rl.metrics import ErrorRateGuard, group_metrics
 from rl.prompts import Draw
-from rl.sources import SourceConfig, to_prompt
+from rl.sources import Source, SourceConfig, to_prompt
 from rl.tool_tasks import bookkeeping, calculation
 from rl.types import ScoredGroup
 from rl.weight_sync import publish_weights
+from rollout.chat import Chat
 from rollout.environments.ledger import ledger
 from rollout.environments.registry import Step
 from rollout.types import EnvironmentConfig, Episode, Group, Prompt, Sample, SamplingParams, prompt_id
-from tests.fakes import FakeEnvironment, FakeScorer, make_scored
+from tests.fakes import FakeEnvironment, FakePolicy, FakeScorer, make_scored, open_environment_sampler
 
 ROW = {"question": "Go.", "reference": {"state": 1}, "task": "agent_env"}
 LEDGER = {"name": "ledger", "options": {"accounts": {"ann": 1}}}
@@ -239,6 +242,24 @@ async def test_a_draw_with_an_environment_is_collected_and_scored(sampler):
     assert scored.scores == [0.0, 0.0], "a random model reaches no goal, which is a wrong answer and no failure"
     assert [len(sample.episode.turns) for sample in scored.group.samples] == [2, 2]
     assert all(message["error"] for sample in scored.group.samples for message in sample.episode.observations)
+
+
+async def test_the_environment_of_the_docs_works(tmp_path, monkeypatch, tiny_model):
+    page = (Path(__file__).parents[2] / "docs" / "environments.md").read_text()
+    code, line = (page.split(f"```{kind}\n")[1].split("```")[0] for kind in ("python", "json"))
+    (tmp_path / "guessing.py").write_text(code)
+    (tmp_path / "guessing.jsonl").write_text(line)
+    monkeypatch.chdir(tmp_path)
+    config = EnvironmentConfig(name="guessing.py:guessing", max_turns=5)
+    prompt = Source(SourceConfig(path="guessing.jsonl", environment=config), seed=0).prompt(0)
+    guesses = iter(["5", "<think>8?</think>8", "nine", "7"])
+    policy = FakePolicy(Chat(tiny_model), lambda text, seed: next(guesses))
+    async with open_environment_sampler(policy, find_environment(prompt.environment.name)) as sampler:
+        group = await sampler.sample(prompt, params=SamplingParams(max_tokens=99), num_samples=1, seed=0)
+    said = [message["content"] for message in group.samples[0].episode.observations]
+    assert said == ["Higher.", "Lower.", "Say a number.", "Right."]
+    (result,) = await judge(TaskScorer(), group, "0")
+    assert result.score == 1
 
 
 class TaskScorer:
