@@ -36,7 +36,8 @@ def of_budget(suite: str, prompts: Sequence[Prompt], budget: int | None) -> tupl
 
 def thinking_cut_rate(kind: str, groups: Sequence[Group]) -> StepMetrics:
     """The share of responses whose thinking the budget ended, of those that had one; nothing where none had."""
-    samples = [sample for group in groups if group.prompt.thinking_budget is not None for sample in group.samples]
+    budgeted = [group for group in groups if group.prompt.thinking_budget is not None and not group.prompt.environment]
+    samples = [sample for group in budgeted for sample in group.samples]  # observations are not sampled either
     cut = sum(not all(sample.sampled) for sample in samples)
     return {f"{kind}/thinking_cut_rate": cut / len(samples)} if samples else {}
 

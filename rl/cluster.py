@@ -13,10 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from rewards.endpoint import EndpointConfig
 from rewards.scorer import Scorer, ScorerConfig
 from rewards.types import RewardRequest, RewardResult
+from rl.environments import find_environment
 from rl.learner import Bucket
 from rl.models import resolve_model
 from rollout.chat import Chat
 from rollout.engine import Completion, Engine, EngineConfig
+from rollout.environments.sampler import EnvironmentSampler
 from rollout.model_server import LOOPBACK
 from rollout.sampler import EngineHandle, EngineLost, Sampler
 from rollout.served_model import ServedModel
@@ -157,7 +159,7 @@ async def open_sampler(model: str, config: EngineConfig, stops: list[int], seed:
         return await start_engine(model, config, stops, seed, index)
 
     engines = await asyncio.gather(*(start(index) for index in range(config.num_engines)))
-    async with Sampler(list(engines), Chat(model), config, start) as sampler:
+    async with EnvironmentSampler(list(engines), Chat(model), config, start, find_environment) as sampler:
         try:
             yield sampler
         finally:

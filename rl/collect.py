@@ -12,7 +12,7 @@ from rl.prompts import Draw
 from rl.reward_statistics import Recombine, as_scored
 from rl.seeds import derive_seed
 from rl.types import ScoredGroup, StepMetrics
-from rollout.types import Group, Prompt, SamplingParams
+from rollout.types import Group, Prompt, Sample, SamplingParams
 
 CollectGroup = Callable[[Draw], Coroutine[Any, Any, ScoredGroup]]
 
@@ -153,7 +153,7 @@ def make_collect_group(
         recombine = (as_scored if is_alone else freeze)(draw.prompt.task)
         seed_of_draw = derive_seed(seed, "sample", draw.index)
         group = await sampler.sample(draw.prompt, params=sampling, num_samples=num_samples, seed=seed_of_draw)
-        rewards = [recombine(reward) for reward in await scorer.score(reward_requests(group, str(draw.index)))]
+        rewards = [recombine(reward) for reward in await judge(scorer, group, str(draw.index))]
         if overlong_cache_tokens:
             lengths = [sample.num_sampled for sample in group.samples]
             rewards = [
@@ -165,6 +165,20 @@ def make_collect_group(
     return collect_group
 
 
+async def judge(scorer: ResponseScorer, group: Group, prefix: str, **params: object) -> list[RewardResult]:
+    """One result a sample. One whose environment broke down is not asked about: that is our failure, and no score."""
+    failures = [sample.episode.failure if sample.episode else None for sample in group.samples]
+    requests = reward_requests(group, prefix, **params)
+    sound = [request for request, failure in zip(requests, failures, strict=True) if failure is None]
+    results = iter(await scorer.score(sound) if sound else [])
+    return [
+        next(results)
+        if failure is None
+        else RewardResult(id=request.id, score=None, status="error", reason=f"environment: {failure}")
+        for request, failure in zip(requests, failures, strict=True)
+    ]
+
+
 def reward_requests(group: Group, prefix: str, **params: object) -> list[RewardRequest]:
     """One request a sample, with the prompt's own parameters under `params`."""
     prompt = group.prompt
@@ -173,13 +187,22 @@ def reward_requests(group: Group, prefix: str, **params: object) -> list[RewardR
         RewardRequest(
             task=prompt.task,
             question=question,
-            response=sample.text,
+            response=judged_response(group.prompt, sample),
             reference=prompt.reference,
             params=dict(prompt.params) | params,
             id=f"{prefix}/{number}",
         )
         for number, sample in enumerate(group.samples)
     ]
+
+
+def judged_response(prompt: Prompt, sample: Sample) -> str | list[dict[str, Any]]:
+    """What a reward is given: the text, or an episode's messages, or the text of its last turn."""
+    if sample.episode is None:
+        return sample.text
+    if prompt.environment is not None and prompt.environment.judged == "answer":
+        return sample.episode.turns[-1]
+    return [dict(message) for message in sample.episode.messages]
 
 
 def _with_overlong(reward: RewardResult, length: int, max_tokens: int, cache_tokens: int) -> RewardResult:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rewards.types import RewardResult
 from rl.budget_curve import Budgets, of_budget, thinking_cut_rate
-from rl.collect import GroupSampler, ResponseScorer, reward_requests
+from rl.collect import GroupSampler, ResponseScorer, judge
 from rl.plugins import check_name, find_function
 from rl.seeds import derive_seed
 from rl.sources import SourceConfig
@@ -209,7 +209,7 @@ class Evals:
     async def _judge(self, group: Group, extract: str) -> Verdicts:
         """By the task alone: a combination is for training, and its scores are no accuracy."""
         params = PARSERS.get(extract, {"extract": extract})
-        return await self.scorer.score(reward_requests(group, group.prompt.id, **params, combine=False))
+        return await judge(self.scorer, group, group.prompt.id, **params, combine=False)
 
     def _summarise(self, name: str, by_prompt: dict[str, Verdicts], config: EvalConfig) -> StepMetrics:
         """Unscored samples are left out and counted; a prompt without any scored sample drops out."""

@@ -96,9 +96,23 @@ async def open_learner(
 
 def _worker_group(model: str, config: LearnerConfig, objective: ObjectiveConfig, temperature: float, seed: int) -> Any:
     import ray
+    from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, RayWorkerGroup
+
+    on_gpu = has_gpu()
+    pool = RayResourcePool([config.num_ranks], use_gpu=on_gpu, max_colocate_count=1)
+    rank_class = _rank_class(model, config, objective, temperature, seed)
+    return RayWorkerGroup(
+        pool,
+        RayClassWithInitArgs(ray.remote(rank_class)),
+        use_gpu=on_gpu,
+        device_name="cuda" if on_gpu else "cpu",
+    )
+
+
+def _rank_class(model: str, config: LearnerConfig, objective: ObjectiveConfig, temperature: float, seed: int) -> Any:
+    """`DeepSpeedRank` as a worker of verl: what is called on the group is called on every rank."""
     from verl.single_controller.base import Worker
     from verl.single_controller.base.decorator import Dispatch, register
-    from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, RayWorkerGroup
 
     from rl.deepspeed_learner import DeepSpeedRank, RankUpdate
 
@@ -138,11 +152,4 @@ def _worker_group(model: str, config: LearnerConfig, objective: ObjectiveConfig,
         def load(self, folder: str) -> None:
             self.learner.load(folder)
 
-    on_gpu = has_gpu()
-    pool = RayResourcePool([config.num_ranks], use_gpu=on_gpu, max_colocate_count=1)
-    return RayWorkerGroup(
-        pool,
-        RayClassWithInitArgs(ray.remote(LearnerRank)),
-        use_gpu=on_gpu,
-        device_name="cuda" if on_gpu else "cpu",
-    )
+    return LearnerRank

@@ -11,6 +11,7 @@ from rl.advantages import is_flat
 from rl.budget_curve import thinking_cut_rate
 from rl.filters import GroupFilter
 from rl.types import ScoredGroup, StepMetrics
+from rollout.types import Episode
 
 MAX_COMPONENTS = 64  # of a task, the commonest: names may come from a plug-in, and each is a column for good
 
@@ -39,10 +40,22 @@ def group_metrics(
     }
     metrics |= thinking_cut_rate("rollout", [group.group for group in groups])
     metrics |= {f"reward/{task}/mean": _mean(values) for task, values in by_task.items()}
+    metrics |= _episode_metrics([sample.episode for sample in samples if sample.episode is not None])
     for task in by_task:
         of_task = [group for group in groups if group.group.prompt.task == task]
         metrics |= _component_metrics(task, of_task) | _veto_rate(task, of_task, (combinations or {}).get(task))
     return metrics
+
+
+def _episode_metrics(episodes: Sequence[Episode]) -> StepMetrics:
+    """Turns and mistakes of the samples that had an environment; nothing where none had."""
+    if not episodes:
+        return {}
+    observations = [message for episode in episodes for message in episode.observations]
+    return {
+        "rollout/turns_mean": _mean([len(episode.turns) for episode in episodes]),
+        "rollout/tool_errors_rate": _mean([message.get("error") is True for message in observations]),
+    }
 
 
 def _veto_rate(task: str, groups: Sequence[ScoredGroup], combination: Combination | None) -> StepMetrics:
@@ -89,7 +102,7 @@ class ErrorRateGuard:
         return watched
 
     def check(self) -> StepMetrics:
-        """The error rate since the last check. Raises RuntimeError naming the task, the rate and one reason."""
+        """The error rates since the last check. Raises RuntimeError naming the task, the rate and one reason."""
         groups, self._groups = self._groups, []
         failed = [
             (group.group.prompt.task, reward) for group in groups for reward in group.rewards if reward.score is None
@@ -102,4 +115,10 @@ class ErrorRateGuard:
                 f"{len(failed)} of {total} responses could not be scored, above max_error_rate = "
                 f"{self.max_error_rate}; task {task!r}, for example: {reward.status}: {reward.reason}"
             )
-        return {"reward/error_rate": len(failed) / total}
+        return {"reward/error_rate": len(failed) / total} | _failure_rate(groups)
+
+
+def _failure_rate(groups: Sequence[ScoredGroup]) -> StepMetrics:
+    """How many of the samples with an environment it failed; nothing where none had one."""
+    episodes = [sample.episode for group in groups for sample in group.group.samples if sample.episode is not None]
+    return {"environment/failure_rate": _mean([e.failure is not None for e in episodes])} if episodes else {}

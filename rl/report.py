@@ -45,6 +45,11 @@ CHARTS: tuple[tuple[str, str, dict[str, str]], ...] = (
             "rejected": "group/rejected group/rejected/*",
         },
     ),
+    (
+        "Environments",
+        "Turns of an episode; mistakes among the answers, and samples whose environment broke down.",
+        {"turns": "rollout/turns_mean", "share": "rollout/tool_errors_rate environment/failure_rate"},
+    ),
     ("Staleness", "Age of the weights that sampled.", {"steps": "rollout/staleness_mean rollout/staleness_max"}),
     (
         "Throughput and memory",

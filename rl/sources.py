@@ -8,12 +8,13 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rl.environments import check_environment, environment_of
 from rl.mixture import Epochs
 from rl.plugins import check_name, find_function
 from rl.puzzles import puzzle_rows
 from rl.rows import Row, parse_row, read_rows
 from rl.seeds import derive_seed
-from rollout.types import Message, Prompt, prompt_id
+from rollout.types import EnvironmentConfig, Message, Prompt, prompt_id
 
 GENERATOR_SIZE = 2**31 - 1
 REASONING_GYM_SIZE = 100_000  # some of its generators make a list of this length at the start
@@ -25,8 +26,8 @@ class SourceConfig(BaseModel):
     `path`: verl's parquet schema or JSON lines. `dataset`: a Hugging Face dataset, with `split` and `name`.
     `generator`: `module:function`, called as `function(rng, **options)` for each row. `reasoning_gym`: the name
     of one of its generators, whose own scores judge the answers unless `task` says otherwise. `system` and
-    `examples` (messages) come before the question; `template` holds `{question}`. `task`, `params`, `thinking`
-    and `thinking_budget` are those of the prompts.
+    `examples` (messages) come before the question; `template` holds `{question}`. `task`, `params`, `thinking`,
+    `thinking_budget` and `environment` are those of the prompts.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,6 +47,7 @@ class SourceConfig(BaseModel):
     template: str | None = None
     thinking: bool | None = None
     thinking_budget: int | None = Field(None, gt=0)
+    environment: EnvironmentConfig | None = None
     shuffle: bool = True
     limit: int | None = Field(None, gt=0)
     on_bad_row: Literal["stop", "skip"] = "stop"
@@ -63,6 +65,7 @@ class SourceConfig(BaseModel):
             )
         if self.generator is not None:
             check_name(self.generator, {}, "generator")
+        check_environment(self.environment)
         return self
 
     @property
@@ -145,10 +148,11 @@ def to_prompt(row: Row, config: SourceConfig, where: str) -> Prompt:
     if not isinstance(params, Mapping):
         raise ValueError(f"prompts: {where}: params must be a mapping, got {params!r}")
     messages = (*_opening(config), *_messages(question, config, where))
+    environment = environment_of(row, config.environment, where)
     try:
-        identity = prompt_id(messages, task, reference)
+        identity = prompt_id(messages, task, reference, environment)
     except TypeError as error:
-        raise ValueError(f"prompts: {where}: reference is not JSON ({error})") from error
+        raise ValueError(f"prompts: {where}: reference or environment.options are not JSON ({error})") from error
     return Prompt(
         id=identity,
         messages=messages,
@@ -157,6 +161,7 @@ def to_prompt(row: Row, config: SourceConfig, where: str) -> Prompt:
         params={**_of_verl(row), **params, **config.params},
         thinking=config.thinking,
         thinking_budget=config.thinking_budget,
+        environment=environment,
     )
 
 

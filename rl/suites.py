@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rl import arithmetic
+from rl import arithmetic, tool_tasks
 from rl.rows import Row, named_rows
 from rl.seeds import derive_seed
 from rl.sources import Source, SourceConfig, to_prompt
@@ -47,7 +47,7 @@ class Suite:
     what is wrong with a row. `sampling` is for suites that the report does not have.
     """
 
-    task: str
+    task: str | None = None  # None: its rows name theirs
     dataset: str | None = None
     name: str | None = None
     split: str = "test"
@@ -135,6 +135,12 @@ SUITES = {
     "arithmetic": Suite(
         task="math", rows=arithmetic.held_out, system=arithmetic.SYSTEM, examples=arithmetic.EXAMPLES,
         num_samples=NUM_SAMPLES, sampling=SamplingParams(max_tokens=32),
+    ),
+    "calculations": Suite(
+        rows=tool_tasks.held_out_calculations, num_samples=NUM_SAMPLES, sampling=SamplingParams(max_tokens=256)
+    ),
+    "bookkeeping": Suite(
+        rows=tool_tasks.held_out_bookkeeping, num_samples=NUM_SAMPLES, sampling=SamplingParams(max_tokens=512)
     ),
 }  # fmt: skip
 

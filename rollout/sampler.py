@@ -114,17 +114,20 @@ class Sampler:
         """
         token_ids = self.chat.render(prompt)
         self.check_fits(prompt, len(token_ids), params)
+        samples = await self.go_on(prompt, token_ids, params=params, num_samples=num_samples, seed=seed)
+        return Group(prompt=prompt, prompt_token_ids=token_ids, samples=samples)
+
+    async def go_on(
+        self, prompt: Prompt, token_ids: tuple[int, ...], *, params: SamplingParams, num_samples: int, seed: int
+    ) -> tuple[Sample, ...]:
+        """What the policy says after these tokens, which begin with the prompt's. Each turn has the whole budget."""
         budget = self._budget(prompt, token_ids)
 
         def ask(engine: EngineHandle) -> Answer:
             return engine.generate(token_ids, params, num_samples=num_samples, seed=seed, budget=budget)
 
         version, completions = await self._generate(prompt.id, ask)
-        return Group(
-            prompt=prompt,
-            prompt_token_ids=token_ids,
-            samples=tuple(_sample(completion, version, budget) for completion in completions),
-        )
+        return tuple(_sample(completion, version, budget) for completion in completions)
 
     def _budget(self, prompt: Prompt, token_ids: tuple[int, ...]) -> ThinkingBudget | None:
         if prompt.thinking_budget is None:

@@ -28,6 +28,29 @@ class SamplingParams(BaseModel):
     max_tokens: int = Field(256, gt=0)
 
 
+class EnvironmentConfig(BaseModel):
+    """What answers the turns of a sample, and how far a sample may go.
+
+    `name` is a known environment's, or `module:function` in a config; `options` go to it. A sample has at most
+    `max_turns` turns of the policy and `sampling.max_tokens` sampled tokens, of which one turn has at most
+    `max_turn_tokens`: a longer one is closed for the policy, and answered. `max_total_tokens` bounds prompt, turns and
+    observations together, by default the engine's context. What a turn is answered with is cut, with a mark, after
+    `max_observation_tokens`. A step that takes longer than `step_timeout_s` has failed. Rewards are given the whole
+    interaction as messages, or the text of the last turn alone with `judged: answer`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    options: dict[str, Any] = {}
+    max_turns: int = Field(8, ge=1)
+    max_turn_tokens: int | None = Field(None, ge=1)
+    max_total_tokens: int | None = Field(None, ge=2)
+    max_observation_tokens: int = Field(512, ge=1)
+    step_timeout_s: float = Field(30, gt=0, allow_inf_nan=False)
+    judged: Literal["interaction", "answer"] = "interaction"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
     """One query. `id` depends on the content alone, so it is the same in every epoch, resume and machine."""
@@ -39,12 +62,40 @@ class Prompt:
     params: Mapping[str, Any] = field(default_factory=dict)
     thinking: bool | None = None
     thinking_budget: int | None = None  # tokens of thinking, at least 1
+    environment: EnvironmentConfig | None = None
 
 
-def prompt_id(messages: Sequence[Message], task: str, reference: Any) -> str:
+def prompt_id(
+    messages: Sequence[Message], task: str, reference: Any, environment: EnvironmentConfig | None = None
+) -> str:
     """Sixteen hex digits over the canonical JSON of what defines a prompt."""
-    content = json.dumps([list(map(dict, messages)), task, reference], sort_keys=True, ensure_ascii=False)
+    parts: list[Any] = [list(map(dict, messages)), task, reference]
+    if environment is not None:  # its limits define no prompt
+        parts.append([environment.name, environment.options])
+    content = json.dumps(parts, sort_keys=True, ensure_ascii=False)
     return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Episode:
+    """A sample's interaction with its environment: the policy's turns as messages, and what each was answered.
+
+    The environment's messages hold more than the policy was shown: `state`, `reward`, `done`, `violations`, and `error`
+    where they tell it of a mistake of its own. `failure` is why the environment broke down, which is no fault of the
+    policy's: such a sample has no score.
+    """
+
+    messages: tuple[Mapping[str, Any], ...]
+    failure: str | None = None
+
+    @property
+    def turns(self) -> list[str]:
+        """The texts of the policy's turns."""
+        return [message["content"] for message in self.messages if message["role"] == "assistant"]
+
+    @property
+    def observations(self) -> list[Mapping[str, Any]]:
+        return [message for message in self.messages if message["role"] != "assistant"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +103,8 @@ class Sample:
     """One response, token for token as the engine sampled it.
 
     `logprobs` are the sampler's, in nats, of the distribution that was sampled. `sampled` is False where the
-    token was written by us, not by the policy. `policy_version` is the oldest weights that produced a token.
+    token was written by us, not by the policy. `policy_version` is the oldest weights that produced a token. With an
+    environment, all turns and the observations between them are one sample.
     """
 
     token_ids: tuple[int, ...]
@@ -61,6 +113,7 @@ class Sample:
     text: str
     finish_reason: FinishReason
     policy_version: int
+    episode: Episode | None = None
 
     def __post_init__(self) -> None:
         lengths = {len(self.token_ids), len(self.logprobs), len(self.sampled)}

@@ -16,7 +16,9 @@ from rewards.types import RewardRequest, RewardResult
 from rl.learner import Bucket
 from rl.prompts import Draw
 from rl.types import ScoredGroup, StepMetrics, TrainBatch
+from rollout.chat import Chat
 from rollout.engine import Completion, EngineConfig
+from rollout.environments.sampler import EnvironmentSampler
 from rollout.sampler import EngineLost, Sampler
 from rollout.types import Group, Prompt, Sample, SamplingParams
 
@@ -265,6 +267,56 @@ class FakeEngine:
 
     def kill(self) -> None:
         self.killed = True
+
+
+class FakePolicy(FakeEngine):
+    """An engine that says `say(text so far, seed)`, in a real tokenizer's tokens, and then its stop token.
+
+    What exceeds `max_tokens` is cut off. `versions` are the weights' of its calls, in order, and 0 after the last.
+    """
+
+    def __init__(self, chat: Chat, say: Callable[[str, int], str], versions: Sequence[int] = ()) -> None:
+        super().__init__("policy")
+        self.chat, self.say, self.versions = chat, say, list(versions)
+        self.stop = chat.tokenizer.convert_tokens_to_ids("<|im_end|>")
+
+    async def generate(
+        self, prompt_token_ids: tuple[int, ...], params: SamplingParams, *, num_samples: int, seed: int
+    ) -> tuple[int, list[Completion]]:
+        self.served.append(prompt_token_ids)
+        version = self.versions.pop(0) if self.versions else 0
+        so_far = self.chat.tokenizer.decode(prompt_token_ids)
+        await asyncio.sleep(random.random() / 100)  # whoever comes first must not matter
+        return version, [self._complete(self.say(so_far, seed + n), params.max_tokens) for n in range(num_samples)]
+
+    def _complete(self, text: str, max_tokens: int) -> Completion:
+        ids = (*self.chat.tokenizer.encode(text, add_special_tokens=False), self.stop)
+        kept, is_whole = ids[:max_tokens], len(ids) <= max_tokens
+        shown = self.chat.tokenizer.decode(kept, skip_special_tokens=True)
+        return Completion(kept, (-0.25,) * len(kept), shown, "stop" if is_whole else "length")
+
+
+class FakeEnvironment:
+    """Answers a turn with `answer(text)`, whatever that does; tells `closed` of its end."""
+
+    def __init__(self, answer: Callable[[str], Any], closed: list[str]) -> None:
+        self.answer, self.closed = answer, closed
+
+    def step(self, text: str) -> Any:
+        return self.answer(text)
+
+    def close(self) -> None:
+        self.closed.append("closed")
+
+
+def open_environment_sampler(policy: FakePolicy, make: Callable[..., Any], *, context: int = 4096) -> Sampler:
+    """A sampler over one policy in this process, all of whose prompts have the environment that `make` makes."""
+
+    async def start(index: int) -> FakeEngine:
+        raise EngineLost(f"engine {index} cannot be started")
+
+    config = EngineConfig(max_context_tokens=context)
+    return EnvironmentSampler([policy], policy.chat, config, start, lambda name: make)
 
 
 class FakeChat:

@@ -15,8 +15,8 @@ from tests.commands import LIMIT_S, SHARPEN, finish, start_run, wait_for_step
 SMOKE = "configs/smoke/grpo.yaml"
 
 
-def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
-    return start_run(SMOKE, tmp_path, *arguments)
+def start(tmp_path: Path, *arguments: str, config: str = SMOKE) -> subprocess.Popen[str]:
+    return start_run(config, tmp_path, *arguments)
 
 
 def samples(folder: Path, step: int) -> list[dict]:
@@ -113,6 +113,20 @@ def test_kl_entropy_and_export_work_together(tmp_path):
 
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "model").num_parameters() > 1e5
     assert AutoTokenizer.from_pretrained(tmp_path / "model").chat_template
+
+
+@pytest.mark.slow
+def test_a_run_with_an_environment_learns_from_episodes(tmp_path):
+    finish(start(tmp_path, "log.name=tools", config="configs/smoke/environment.yaml"))
+    rows = read_metrics(tmp_path / "tools")[1:]
+    assert len(rows) == 2
+    assert all(1 < row["rollout/turns_mean"] <= 3 for row in rows)
+    assert all(row["rollout/tool_errors_rate"] == 1 for row in rows), "a random model never calls a tool rightly"
+    assert all(row["environment/failure_rate"] == row["reward/error_rate"] == 0 for row in rows)
+    assert all(row["loss/mismatch_kl"] < 1e-8 for row in rows), "turns after an observation as well"
+    assert all(row["optim/grad_norm"] > 0 for row in rows)
+    (response, *_) = samples(tmp_path / "tools", 1)[0]["responses"]
+    assert "No call of a tool was found." in response["text"]
 
 
 @pytest.mark.slow
