@@ -11,12 +11,18 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from rl.config import GRPOConfig, RecipeConfig, SFTConfig
+from rl.curation.config import CurateConfig, SelectConfig
 
 Config = TypeVar("Config", bound=BaseModel)
 
 
-CONFIGS: dict[str, type[RecipeConfig]] = {"grpo": GRPOConfig, "sft": SFTConfig}
-RESUME_MAY_CHANGE = {"num_steps", "checkpoint", "evals", "log"}
+CONFIGS: dict[str, type[RecipeConfig]] = {
+    "curate": CurateConfig,
+    "grpo": GRPOConfig,
+    "select": SelectConfig,
+    "sft": SFTConfig,
+}
+RESUME_MAY_CHANGE = {"num_steps", "checkpoint", "evals", "log", "review"}
 
 
 def find_config(path: str) -> Path:
