@@ -58,7 +58,7 @@ def read_verdicts(path: Path, candidates: Mapping[str, Sequence[Candidate]]) -> 
         texts = {each.number: each.text for each in candidates[identity]}
         for entry in judged:
             number, right = (entry.get("number"), entry.get("right")) if isinstance(entry, dict) else (None, None)
-            if number not in texts:
+            if not isinstance(number, int) or number not in texts:
                 raise ValueError(f"{where}: query {identity} has no candidate {number!r}")
             if entry.get("response", texts[number]) != texts[number]:
                 raise ValueError(f"{where}: query {identity}, candidate {number}: the response is not this run's")
