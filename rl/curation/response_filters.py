@@ -34,7 +34,7 @@ class ResponseLimits(BaseModel):
 
     `max_repetition` is of the repetition penalty, from 0 to 1. Thinking shorter than `min_thinking_words`, or than
     `min_thinking_ratio` times its summary, is no reasoning. `languages` (codes) are those that a response may be in;
-    by default the question's. `min_language_share` is of the words of thinking and summary, each by itself.
+    by default the question's, or where that is too short to tell, what most of the response is in. `min_language_share` is of the words of thinking and summary, each by itself.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -106,7 +106,8 @@ def language(candidate: Candidate, limits: ResponseLimits, held_out: HeldOut) ->
     parts = candidate.thinking, candidate.answer
     if any(neutralise(part) != part for part in parts):
         return "style_shift"
-    wanted = frozenset(limits.languages) or frozenset(filter(None, [language_of(candidate.query.text)]))
+    asked = limits.languages or [language_of(candidate.query.text) or language_of("\n".join(parts))]
+    wanted = frozenset(filter(None, asked))
     for part in parts if wanted else ():
         share = share_of(part, wanted, CANDIDATES, NAMES_SHARE)
         if share.words >= MIN_LANGUAGE_WORDS and share.language < limits.min_language_share:
