@@ -19,7 +19,7 @@ from rl.curation.query_filters import verifiability
 from rl.curation.respondents import RespondentConfig, ServerConfig, Unanswered, open_respondent
 from rl.curation.selection import PairsConfig
 from rl.curation.work import open_work, select_pairs
-from rl.log import RunLog, read_metrics
+from rl.log import LogConfig, RunLog, read_metrics
 from rl.recipes.curate import make_data
 from rl.sources import Source, SourceConfig
 from tests.fakes import FakeModelServer
@@ -175,7 +175,7 @@ async def test_a_reference_is_verifiable_where_its_own_verifier_accepts_it(score
 )
 async def test_the_judge_is_asked_after_the_rules(tmp_path, content, reason, note):
     with FakeModelServer(content=content) as server:
-        judge = JudgeConfig(url=f"{server.url}/v1", model="j", canaries=False, max_retries=0)
+        judge = JudgeConfig(url=f"{server.url}/v1", model="j", canaries=False, max_concurrent=2)
         config = config_of(
             tmp_path,
             candidates={"generator": GENERATOR},
@@ -184,7 +184,8 @@ async def test_the_judge_is_asked_after_the_rules(tmp_path, content, reason, not
         )
         async with Scorer(config.rewards) as judging:
             counts = await run(config, tmp_path / "run", judging)
-            num_asked = len(server.requests)
+        num_asked = len(server.requests)
+        async with Scorer(config.rewards) as judging:  # without the replies that the first one remembers
             await run(config, tmp_path / "run", judging)
     (stage,) = [stage for stage in counts["stages"] if stage["stage"] == "responses by judge, guesswork"]
     assert stage["dropped"] == ({reason: stage["in"]} if reason else {})
@@ -227,7 +228,10 @@ async def test_responses_made_elsewhere_are_read_from_a_file(tmp_path):
     known, unknown = query_of(), query_of("What is 3 + 4?", reference="7")
     path = tmp_path / "made.jsonl"
     path.write_text(json.dumps({"query_id": known.id, "responses": ["a", "b", "c"]}) + "\n")
-    with Journal(tmp_path / "j.jsonl") as journal, RunLogOf(tmp_path) as log:
+    with (
+        Journal(tmp_path / "j.jsonl") as journal,
+        RunLog(tmp_path, LogConfig(sinks=[]), recipe="curate", num_steps=0) as log,
+    ):
         found, failures = await ask_all(
             [known, unknown],
             RespondentConfig(path=str(path), num_samples=2),
@@ -241,18 +245,14 @@ async def test_responses_made_elsewhere_are_read_from_a_file(tmp_path):
     assert failures == {unknown.id: "no_answer"}
 
 
-def RunLogOf(folder):
-    return RunLog(folder, parse_config({"recipe": "curate", **MINIMAL}, "test").log, recipe="curate", num_steps=0)
-
-
-MINIMAL = {"queries": [{"path": "x.jsonl"}], "candidates": {"path": "y.jsonl"}}
-
-
 async def test_pairs_are_learnable(tmp_path, scorer):
     queries = [query_of(f"What is {n} + 1?", reference=str(n + 1)) for n in range(100, 112)]
     config = PairsConfig(generator=GENERATOR, options={"kinds": ["good", "wrong"]}, num_samples=2, max_rate=0.5)
     funnel = Funnel()
-    with RunLogOf(tmp_path) as log, open_work(tmp_path / "journal", scorer, funnel, log, 0) as work:
+    with (
+        RunLog(tmp_path, LogConfig(sinks=[]), recipe="curate", num_steps=0) as log,
+        open_work(tmp_path / "journal", scorer, funnel, log, 0) as work,
+    ):
         pairs = await select_pairs(queries, {queries[0].id}, config, work)
     assert {pair.rate for pair in pairs} == {0.5}
     assert queries[0].id not in [pair.id for pair in pairs]

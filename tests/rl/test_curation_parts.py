@@ -289,9 +289,7 @@ def test_a_conversation_has_the_templates_own_form(tmp_path):
 
 def test_the_hardest_pairs_of_each_domain_come_first():
     rates = {"a": [0.5, 0.125, 0.25], "b": [0.375, 0.625]}
-    pairs = [
-        Pair(query_of(f"{domain} {rate}", domain=domain), rate) for domain, each in rates.items() for rate in each
-    ]
+    pairs = [Pair(query_of(f"{domain} {rate}", domain=domain), rate) for domain, each in rates.items() for rate in each]
     kept, reasons = hardest(pairs, 3, seed=0)
     assert [(pair.domain, pair.rate) for pair in kept] == [("a", 0.125), ("b", 0.375), ("a", 0.25)]
     assert reasons == ["beyond_num_pairs", None, None, None, "beyond_num_pairs"]
