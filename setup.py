@@ -35,6 +35,7 @@ EVERYWHERE = [
     "defusedxml>=0.7",
     "google-re2>=1.1",
     "lingua-language-detector>=2.1",
+    "rapidfuzz>=3.14",
     "regex",
     "rouge-score>=0.1.2",
     "sacrebleu>=2.6",

@@ -40,6 +40,10 @@ class ModelFailure(Exception):
         super().__init__(reason)
         self.status: Literal["error", "timeout"] = status
 
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        """For its way between processes."""
+        return type(self), (self.status, str(self))
+
 
 class Unavailable(ModelFailure):
     """Nothing came back from the server: worth another attempt, and a sign that it is down."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rewards.calls import Call, Reply
 from rewards.endpoint import EndpointConfig
 from rewards.scorer import Scorer, ScorerConfig
 from rewards.types import RewardRequest, RewardResult
@@ -175,6 +176,10 @@ class RayScorer:
 
     async def score(self, requests: list[RewardRequest]) -> list[RewardResult]:
         return await answer_within(self.actor.score.remote(requests), self.timeout_s, "the reward scorer")
+
+    async def ask(self, calls: list[Call]) -> list[Reply]:
+        """One reply a call, of the models that rewards ask. Raises ModelFailure."""
+        return await answer_within(self.actor.ask.remote(calls), self.timeout_s, "the reward scorer")
 
     async def canaries(self) -> dict[str, float]:
         """How the judge takes its canaries now, as rates."""

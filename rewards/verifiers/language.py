@@ -233,3 +233,22 @@ def _detector(codes: frozenset[str], exact: bool) -> Any:
 def _confidences(text: str, codes: frozenset[str], *, exact: bool) -> dict[str, float]:
     values = _detector(codes, exact).compute_language_confidence_values(text)
     return {value.language.iso_code_639_1.name.lower(): value.value for value in values}
+
+
+def language_of(text: str) -> str | None:
+    """The likeliest language of a text's prose among the frequent ones, where trigrams are sure; None elsewhere."""
+    words: dict[str, float] = defaultdict(float)
+    runs = list(_runs(prose(clean(text))))
+    for run in runs:
+        words[run.script] += run.words
+    if sum(len(run.text) for run in runs) < MIN_CHARACTERS or not any(words.values()):
+        return None
+    script = max(words, key=lambda name: words[name])
+    if script in ("CJK", "HIRAGANA", "KATAKANA"):
+        return next(code for code in ("ja", "zh") if _is_east_asian(runs, frozenset([code])))
+    codes = frozenset(code for code in CANDIDATES | SCRIPTS.keys() if script in SCRIPTS.get(code, ("LATIN",)))
+    if len(codes) < 2:
+        return next(iter(codes), None)
+    likely = _confidences(" ".join(run.text for run in runs if run.script == script), codes, exact=False)
+    best = max(likely, key=lambda code: likely[code])
+    return best if likely[best] >= SURE else None

@@ -1,0 +1,101 @@
+"""Configs of the recipes `curate` and `select`."""
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from rewards.scorer import ScorerConfig
+from rl.config import RecipeConfig
+from rl.curation.queries import QuerySourceConfig, ValidationConfig
+from rl.curation.query_filters import QUERY_FILTERS, check_query_filters
+from rl.curation.questions import QUESTIONS
+from rl.curation.respondents import RespondentConfig
+from rl.curation.response_filters import ResponseFiltersConfig
+from rl.curation.review import ReviewConfig
+from rl.curation.selection import ChooseConfig, PairsConfig
+from rl.curation.similarity import SimilarityConfig
+from rl.log import LogConfig
+
+
+class WithoutThinkingConfig(RespondentConfig):
+    """A model that answers without thinking; queries that it gets right more often than `max_rate` are dropped."""
+
+    max_rate: float = Field(0.5, ge=0, le=1)
+
+
+class QueryFiltersConfig(BaseModel):
+    """Rules by name, then whether the verifier accepts the reference, then models; at last a cap for each domain."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    names: list[str] = list(QUERY_FILTERS)
+    verifiable: bool = True
+    without_thinking: WithoutThinkingConfig | None = None
+    domain_cap: int | None = Field(None, ge=1)
+
+    @field_validator("names")
+    @classmethod
+    def _known(cls, names: list[str]) -> list[str]:
+        return check_query_filters(names)
+
+
+class CurateConfig(RecipeConfig):
+    """Queries to filtered, verified conversations for the cold start, and to pairs for reasoning RL.
+
+    `candidates` names who answers, with thinking. `judge_questions` (query, domain, guesswork, disagreement, style) go
+    to the judge of `rewards`, after the rules. With `pairs`, a prompt file for RL is selected as well.
+    """
+
+    resume_may_change: ClassVar[frozenset[str]] = RecipeConfig.resume_may_change | {"review"}
+
+    recipe: Literal["curate"] = "curate"
+    queries: list[QuerySourceConfig] = Field(min_length=1)
+    validation: ValidationConfig = ValidationConfig(share=0.05)
+    query_filters: QueryFiltersConfig = QueryFiltersConfig()
+    candidates: RespondentConfig
+    review: ReviewConfig = ReviewConfig()
+    response_filters: ResponseFiltersConfig = ResponseFiltersConfig()
+    judge_questions: list[str] = Field(default_factory=list)
+    choose: ChooseConfig = ChooseConfig()
+    pairs: PairsConfig | None = None
+    rewards: ScorerConfig = ScorerConfig()
+    log: LogConfig = LogConfig(sinks=[])
+
+    @model_validator(mode="after")
+    def _has_a_judge(self) -> Self:
+        unknown = set(self.judge_questions) - QUESTIONS.keys()
+        if unknown:
+            raise ValueError(f"judge_questions: unknown {', '.join(sorted(unknown))}; known are {', '.join(QUESTIONS)}")
+        if self.judge_questions and self.rewards.judge is None:
+            raise ValueError("judge_questions needs a judge: set rewards.judge.url and rewards.judge.model")
+        return self
+
+    def in_words(self) -> str:
+        asked = ", ".join(self.judge_questions) or "nothing"
+        return (
+            f"{len(self.queries)} sources of queries; a validation set reserved first; {self.candidates.num_samples} "
+            f"candidates a query; the judge is asked: {asked}; at most {self.choose.per_query} conversations a query."
+        )
+
+
+class SelectConfig(RecipeConfig):
+    """Pairs of query and verifier for RL, from queries that are filtered already: `queries.jsonl` of a curation.
+
+    `exclude` are files of conversations that were learned from, `held_out` sources of queries which nothing that is
+    near to one of them may be taken into training.
+    """
+
+    recipe: Literal["select"] = "select"
+    queries: list[QuerySourceConfig] = Field(min_length=1)
+    exclude: list[str] = Field(default_factory=list)
+    held_out: list[QuerySourceConfig] = Field(default_factory=list)
+    similarity: SimilarityConfig = SimilarityConfig()
+    pairs: PairsConfig
+    rewards: ScorerConfig = ScorerConfig()
+    log: LogConfig = LogConfig(sinks=[])
+
+    def in_words(self) -> str:
+        return (
+            f"{len(self.queries)} sources of queries, each answered {self.pairs.num_samples} times; pass rates above 0 "
+            f"and up to {self.pairs.max_rate:g} are kept, hardest first."
+        )

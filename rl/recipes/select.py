@@ -1,0 +1,38 @@
+"""Selection of pairs for RL after the cold start: what the model can learn, as hard as possible, and broad."""
+
+from rl.cluster import open_scorer, ray_session
+from rl.curation.config import SelectConfig
+from rl.curation.files import write_rows
+from rl.curation.funnel import Funnel
+from rl.curation.queries import read_queries
+from rl.curation.respondents import engines_of
+from rl.curation.selection import used_queries
+from rl.curation.similarity import HeldOut
+from rl.curation.work import open_work, select_pairs
+from rl.log import RunLog
+
+
+async def select(config: SelectConfig, log: RunLog) -> None:
+    """Ask the model for its pass rates, and write `rl_prompts.jsonl`; what was answered before is kept."""
+    funnel = Funnel()
+    queries = read_queries(config.queries, config.seed, funnel)
+    used = used_queries(config.exclude)
+    held_out = HeldOut(
+        [query.text for query in read_queries(config.held_out, config.seed, Funnel())] if config.held_out else [],
+        config.similarity,
+    )
+    reasons = ["near_held_out" if held_out.near_question(query.text) else None for query in queries]
+    queries = funnel.sift("held out", "queries", queries, reasons)
+    data = log.folder / "data"
+    async with (
+        ray_session(config.ray, max(engines_of([config.pairs]), 1)),
+        open_scorer(config.rewards, log.folder, on_cluster=config.ray.address is not None) as scorer,
+    ):
+        with open_work(log.folder / "journal", scorer, funnel, log, config.seed) as work:
+            pairs = await select_pairs(queries, used, config.pairs, work)
+    data.mkdir(exist_ok=True)
+    write_rows(data / "rl_prompts.jsonl", (pair.query.row() | {"pass_rate": pair.rate} for pair in pairs))
+    funnel.write(data / "curation.json", {"figures": {}})
+    log.message(funnel.table())
+    log.truncate_after(0)
+    log.write(0, funnel.metrics())
