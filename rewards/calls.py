@@ -46,4 +46,8 @@ class ModelFailure(Exception):
 
 
 class Unavailable(ModelFailure):
-    """Nothing came back from the server: worth another attempt, and a sign that it is down."""
+    """Nothing came back from the server: worth another attempt after `wait_s`, and a sign that it is down."""
+
+    def __init__(self, status: Literal["error", "timeout"], reason: str, wait_s: float = 0.0) -> None:
+        super().__init__(status, reason)
+        self.wait_s = wait_s

@@ -13,6 +13,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rewards.registry import unknown_task
+from rewards.retry_after import read_retry_after
 from rewards.service_config import DEFAULT_TOKEN_ENV
 from rewards.types import RewardRequest, RewardResult
 from rewards.wire import MAX_REASON_CHARS, failure
@@ -165,7 +166,7 @@ class HttpScorer:
                 raise CallFailed(
                     f"status {response.status_code}: {text}",
                     is_final=response.status_code not in RETRIED,
-                    pause_s=_seconds(response.headers.get("retry-after", "")),
+                    pause_s=read_retry_after(response.headers.get("retry-after")),
                 )
             async for line in _lines(response):
                 position, result = _read(line)
@@ -178,8 +179,9 @@ class HttpScorer:
         return RewardResult(score=None, status="timeout" if trouble.is_late else "error", reason=reason)
 
     def _pause_s(self, attempt: int, trouble: CallFailed) -> float:
-        pause_s = max(trouble.pause_s, self.config.first_pause_s * 2**attempt)
-        return min(pause_s, MAX_PAUSE_S) * random.uniform(0.5, 1.5)
+        """As long as the service asks for, and a random pause that grows."""
+        growing_s = min(self.config.first_pause_s * 2**attempt, MAX_PAUSE_S)
+        return min(trouble.pause_s, MAX_PAUSE_S) + growing_s * random.uniform(0.5, 1.5)
 
     @property
     def _http(self) -> httpx.AsyncClient:
@@ -199,10 +201,6 @@ async def _first_bytes(response: httpx.Response) -> bytes:
         if len(body) > MAX_REASON_CHARS:
             break
     return body[:MAX_REASON_CHARS]
-
-
-def _seconds(text: str) -> float:
-    return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0.0
 
 
 async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:

@@ -23,8 +23,9 @@ class EndpointConfig(BaseModel):
     """A server by its `url`, or with `serve` one that Sharpen starts for the run.
 
     A call gets `timeout_s` an attempt, is tried again `max_retries` times after random pauses that grow from
-    `retry_pause_s`, and `max_concurrent` are under way at once. After `break_after` failed calls in a row the server is
-    left alone for `break_for_s`: calls fail at once. The key is read from the environment variable `api_key_env`.
+    `retry_pause_s`, and `max_concurrent` are under way at once. A server's `Retry-After` is waited for up to
+    `timeout_s`; a longer one ends the call. After `break_after` failed calls in a row the server is left alone for
+    `break_for_s`: calls fail at once. The key is read from the environment variable `api_key_env`.
     `serve_options` are further arguments of the `vllm serve` that `serve` starts, on `num_gpus` where there are GPUs.
     """
 
@@ -104,7 +105,7 @@ class Endpoint:
         self.name, self.config = name, config
         self.num_calls = 0
         self._post, self._close = post, close
-        self._limit_s = (config.timeout_s + 10) * (config.max_retries + 1)  # beyond all attempts and their pauses
+        self._limit_s = (2 * config.timeout_s + 10) * (config.max_retries + 1)  # beyond all attempts and their pauses
         self._slots = asyncio.Semaphore(config.max_concurrent)
         self._breaker = Breaker(config.break_after, config.break_for_s)
         self._cache: OrderedDict[str, asyncio.Task[Reply]] = OrderedDict()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewards.calls import ModelFailure, Unavailable
 from rewards.endpoint import EndpointConfig
+from rewards.retry_after import read_retry_after
 
 if TYPE_CHECKING:
     import httpx
@@ -18,7 +19,10 @@ BUSY = frozenset({408, 425, 429})  # and all from 500 on
 
 
 class ModelClient:
-    """Connections to one server. An attempt ends after its `timeout_s`, however slowly its bytes arrive."""
+    """Connections to one server. An attempt ends after its `timeout_s`, however slowly its bytes arrive.
+
+    A server that says when to come back is asked again no sooner; beyond `timeout_s` it is not waited for.
+    """
 
     def __init__(self, name: str, config: EndpointConfig) -> None:
         import httpx
@@ -39,11 +43,12 @@ class ModelClient:
         for attempt in range(self.max_retries + 1):
             try:
                 return await self._attempt(path, content)
-            except Unavailable:
-                if attempt == self.max_retries:
+            except Unavailable as failure:
+                if attempt == self.max_retries or failure.wait_s > self.timeout_s:
                     raise
+                wait_s = failure.wait_s
             # Full jitter: requests that failed together do not come back together.
-            await asyncio.sleep(random.uniform(0, min(MAX_PAUSE_S, self.retry_pause_s * 2**attempt)))
+            await asyncio.sleep(wait_s + random.uniform(0, min(MAX_PAUSE_S, self.retry_pause_s * 2**attempt)))
         raise AssertionError("the last attempt returns or raises")
 
     async def close(self) -> None:
@@ -61,7 +66,9 @@ class ModelClient:
             raise Unavailable("error", f"{self.name}: {type(error).__name__}: {error}"[:400]) from error
         shown = text[:200].decode(errors="replace")
         if response.status_code in BUSY or response.status_code >= 500:
-            raise Unavailable("error", f"{self.name} answered status {response.status_code}: {shown}")
+            wait_s = read_retry_after(response.headers.get("retry-after"))
+            later = f", to be asked again after {wait_s:.0f} s" if wait_s else ""
+            raise Unavailable("error", f"{self.name} answered status {response.status_code}{later}: {shown}", wait_s)
         if response.status_code != 200:
             raise ModelFailure("error", f"{self.name} answered status {response.status_code}: {shown}")
         try:

@@ -51,6 +51,7 @@ class Task:
     respond: Callable[[Any], str] | None
     takes_messages: bool
     ask: Ask | None
+    warm_up: Callable[[], object] | None
 
     @property
     def is_ours(self) -> bool:
@@ -96,13 +97,15 @@ def reward(
     respond: Callable[[Any], str] | None = None,
     takes_messages: bool = False,
     ask: Ask | None = None,
+    warm_up: Callable[[], object] | None = None,
 ) -> Callable[[RewardFunction], RewardFunction]:
     """Register a function as the reward of task `name`; `params` maps parameters to a line of help.
 
     `respond` makes the response that commits to a reference, so that data can be checked against the task. A task
     that `takes_messages` judges whole interactions, the others texts. A task that needs models gives `ask`: it makes
     the calls, or judges by itself, and the function gets the request and one reply a call. Both are pure, and run in
-    workers. Raises ValueError where another module has registered the name.
+    workers. `warm_up` imports and reads what a first judgement would take long for; a worker calls it before that, in
+    no response's time. Raises ValueError where another module has registered the name.
     """
 
     def register(function: RewardFunction) -> RewardFunction:
@@ -120,6 +123,7 @@ def reward(
             respond=respond,
             takes_messages=takes_messages,
             ask=ask,
+            warm_up=warm_up,
         )
         return function
 

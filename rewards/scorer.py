@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 class ScorerConfig(ModelsConfig):
     """Workers and their limits. `timeout_s` is wall time a response, `memory_mib` what a worker may add to its start.
 
-    `plugins` are modules or `.py` files that register tasks, or `module:function` for a task of that name. `judge` and
+    `plugins` are modules or `.py` files that register tasks, or `module:function` for a task of that name. Workers load
+    at their start what the tasks `warm_up` need, and for another task before its first response. `judge` and
     `preference` are the models that model-based tasks ask. `combine` has the combination of each task that has one.
     """
 
@@ -37,13 +38,26 @@ class ScorerConfig(ModelsConfig):
     memory_mib: int = Field(2048, ge=64)
     recycle_after: int = Field(10_000, ge=1)
     plugins: list[str] = Field(default_factory=list)
+    warm_up: list[str] = Field(default_factory=list)
     combine: dict[str, Combination] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _combines_known_tasks(self) -> Self:
+    def _names_known_tasks(self) -> Self:
         if self.combine:
             check_tasks(self.combine, load_tasks(tuple(self.plugins)))
+        for name in self.warm_up:
+            try:
+                find_task(name, load_tasks(tuple(self.plugins)))
+            except ValueError as error:
+                raise ValueError(f"warm_up: {error}") from None
         return self
+
+    @property
+    def warm_tasks(self) -> list[str]:
+        """The tasks of `warm_up`, and those that their combinations ask, as far as they have something to load."""
+        tasks = load_tasks(tuple(self.plugins))
+        parts = [part for name in self.warm_up if name in self.combine for part in self.combine[name].tasks.values()]
+        return [name for name in dict.fromkeys([*self.warm_up, *parts]) if tasks[name].warm_up]
 
 
 class Scorer:
@@ -78,7 +92,9 @@ class Scorer:
         """Start the workers, and try the judge on its canaries; answers when all can judge. Raises ValueError."""
         config = self.config
         self._models = Models(config)
-        self._crew = Crew(config.num_workers, tuple(config.plugins), config.memory_mib, config.recycle_after)
+        self._crew = Crew(
+            config.num_workers, tuple(config.plugins), config.memory_mib, config.recycle_after, config.warm_tasks
+        )
         await self._crew.start()
         if config.judge is not None and config.judge.canaries:
             self.canary_rates = await check_canaries(self, config.judge)
@@ -163,11 +179,11 @@ class Scorer:
             payload = pickle.dumps((request.model_dump(), replies))
         except (RecursionError, ValueError) as error:
             return RewardResult(score=None, status="error", reason=f"nested too deep for a worker: {error}"[:500])
-        outcome = await self._attempt(payload)
+        outcome = await self._attempt(request.task, payload)
         if not isinstance(outcome, BrokenLimit):
             return outcome
         self.num_retries += 1
-        outcome = await self._attempt(payload, alone=True)
+        outcome = await self._attempt(request.task, payload, alone=True)
         if not isinstance(outcome, BrokenLimit):
             return outcome
         reason = f"broke a worker's limits twice: {outcome.reason}"
@@ -175,10 +191,13 @@ class Scorer:
             return RewardResult(score=0, reason=reason)
         return RewardResult(score=None, status=outcome.status, reason=reason)
 
-    async def _attempt(self, payload: bytes, *, alone: bool = False) -> RewardResult | list[Call] | BrokenLimit:
+    async def _attempt(
+        self, task: str, payload: bytes, *, alone: bool = False
+    ) -> RewardResult | list[Call] | BrokenLimit:
         assert self._crew is not None, "used inside `async with`"
+        warm = task if self._tasks[task].warm_up else None
         try:
-            outcome = await self._crew.run(judge, payload, timeout_s=self.config.timeout_s, alone=alone)
+            outcome = await self._crew.run(judge, payload, timeout_s=self.config.timeout_s, alone=alone, warm=warm)
             if isinstance(outcome, BrokenLimit):
                 return outcome
             return CALLS.validate_python(outcome) if isinstance(outcome, list) else RewardResult.model_validate(outcome)

@@ -19,6 +19,7 @@ def scorer_options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(add_help=False)
     workers = min(MAX_WORKERS, len(os.sched_getaffinity(0)))
     options.add_argument("--workers", type=int, default=workers, metavar="N", help=f"processes (default {workers})")
+    options.add_argument("--warm-up", action="append", default=[], metavar="TASK", help="load first what it needs")
     options.add_argument("--timeout", type=float, default=10, metavar="S", help="seconds a response (default 10)")
     for name in ("judge", "preference"):
         options.add_argument(f"--{name}", metavar="URL", help=f"the server of the {name} model")
@@ -39,6 +40,7 @@ def read_scorer_config(options: argparse.Namespace, **more: Any) -> ScorerConfig
         num_workers=options.workers,
         timeout_s=options.timeout,
         plugins=options.plugin,
+        warm_up=options.warm_up,
         judge=_judge(options),
         preference=_preference(options),
         combine=_combinations(options.combine),

@@ -8,6 +8,8 @@ import pickle
 import resource
 import signal
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +18,6 @@ from pydantic import BaseModel
 from rewards.calls import CALLS, Call, Reply
 from rewards.registry import TASKS, load_tasks
 from rewards.types import RewardRequest, RewardResult
-from rewards.verifiers.expressions import load_expressions
 
 MAX_REASON_CHARS = 500
 
@@ -29,20 +30,46 @@ class BrokenLimit:
     reason: str
 
 
-def start_worker(plugins: tuple[str, ...], memory_mib: int) -> None:
-    """Leave the parent's standard streams alone, import what the tasks need, then limit what they may take."""
+def start_worker(plugins: tuple[str, ...], memory_mib: int, warm: Iterable[str]) -> None:
+    """Leave the parent's standard streams alone, warm up for the tasks `warm`, then limit what they may take."""
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
     os.dup2(2, 1)  # what a plug-in prints is a log, never a result
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # dies at once, even in the middle of a long call into C
     load_tasks(plugins)
-    load_expressions()
-    with open("/proc/self/statm") as statm:
-        used = int(statm.read().split()[0]) * resource.getpagesize()
-    limit = used + memory_mib * 2**20
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for task in warm:
+        _warm_up(task)
+    _limit_memory(_used_bytes() + memory_mib * 2**20)
+
+
+def warm_up(task: str) -> None:
+    """Load what the task's judgements need, beside what they may take."""
+    limit, most = resource.getrlimit(resource.RLIMIT_AS)
+    used = _used_bytes()
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    _warm_up(task)
+    _limit_memory(limit + max(0, _used_bytes() - used))
+
+
+def _warm_up(task: str) -> None:
+    load = TASKS[task].warm_up
+    assert load is not None, "only tasks that have something to load are warmed up for"
+    with suppress(Exception):  # what cannot be loaded fails again where it is used, and is told there
+        load()
+
+
+def _used_bytes() -> int:
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[0]) * resource.getpagesize()
+
+
+def _limit_memory(num_bytes: int) -> None:
+    """Set the soft limit: the hard one stays, so that a later warm-up may move it."""
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    limit = num_bytes if most == resource.RLIM_INFINITY else min(num_bytes, most)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, most))
 
 
 def ready() -> bool:

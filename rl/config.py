@@ -128,6 +128,12 @@ class GRPOConfig(RecipeConfig):
         return self
 
     @property
+    def warm_rewards(self) -> ScorerConfig:
+        """The rewards, whose workers load at their start what the tasks need that the sources of prompts name."""
+        named = [source.task for source in self.prompts.sources if source.task]
+        return self.rewards.model_copy(update={"warm_up": list(dict.fromkeys([*self.rewards.warm_up, *named]))})
+
+    @property
     def draws_per_step(self) -> int:
         """How many prompts a step may settle at most; without filters none is drawn again."""
         return self.max_draws_per_step or 4 * self.groups_per_step

@@ -352,7 +352,8 @@ class FakeModelServer:
     """A judge and a preference model over HTTP, on loopback, which behave as the script says.
 
     Each request takes the next word of `script`, and `answer` after the last one; after `hold` answers are kept back
-    until `release`. Used by `with`; `requests` are the bodies received, `headers` those of each.
+    until `release`. Each answer carries `answer_headers`. Used by `with`; `requests` are the bodies received, `headers`
+    those of each, `times_s` when they came.
     """
 
     WORDS = ("answer", "hang", "late", "drip", "close", "garbage", "wrong schema", "empty choices", "flood")
@@ -366,6 +367,8 @@ class FakeModelServer:
         self.requests: list[dict[str, Any]] = []
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []
+        self.times_s: list[float] = []
+        self.answer_headers: dict[str, str] = {}
         self.under_way = self.most_under_way = 0
         self._lock = threading.Lock()
         self._released = threading.Event()
@@ -421,6 +424,7 @@ class FakeModelServer:
             self.paths.append(path)
             self.headers.append(headers)
             self.requests.append(body)
+            self.times_s.append(time.monotonic())
             self.under_way += 1
             self.most_under_way = max(self.most_under_way, self.under_way)
             return self.script.pop(0) if self.script else "answer"
@@ -440,6 +444,8 @@ class FakeModelServer:
         handler.send_response(status)
         handler.send_header("Content-Type", "application/json")
         handler.send_header("Content-Length", str(len(text)))
+        for name, value in self.answer_headers.items():
+            handler.send_header(name, value)
         handler.end_headers()
         if word != "drip":
             handler.wfile.write(text)

@@ -20,7 +20,7 @@ DOORS = {  # files, or folders with a slash at the end
     "ray": ("rl/cluster.py", "rl/learner_group.py", "rewards/ray_service.py"),  # the last: replicas of the service
     "verl": ("rl/learner_group.py", "rl/batch.py", "rl/log.py", "rl/verl_plugin.py"),
     "sympy": ("rewards/verifiers/",),
-    "math_verify": ("rewards/verifiers/", "rewards/scorer.py", "rewards/worker.py"),  # the last two: warm-up
+    "math_verify": ("rewards/verifiers/",),
 }
 UNWANTED = {"utils", "common", "core", "base", "helpers", "manager", "trainer", "orchestrator"}
 USERS_OF_RECIPES = {"rl/cli.py", "rl/launch.py"}

@@ -5,7 +5,7 @@ from typing import Any
 from rewards.registry import Case, reward
 from rewards.response import split_response
 from rewards.types import RewardRequest, RewardResult
-from rewards.verifiers.language import CANDIDATES, known_languages, share_of
+from rewards.verifiers.language import CANDIDATES, known_languages, load_languages, share_of
 
 MAX_TEXT_CHARS = 262_144
 PARTS = "answer", "thinking", "both"
@@ -28,6 +28,7 @@ _JAPANESE = "フランスの首都はパリです。セーヌ川のほとりに�
 
 @reward(
     "language_consistency",
+    warm_up=load_languages,
     params=PARAMS,
     example={"question": "Was ist die Hauptstadt von Frankreich?", "response": _GERMAN, "reference": "de"},
     cases=[

@@ -11,6 +11,7 @@ from rewards.reference_verdict import VERDICTS, reference_call
 from rewards.registry import Case, boxed, reward
 from rewards.response import BoundExceeded, clean
 from rewards.types import RewardRequest, RewardResult
+from rewards.verifiers.expressions import load_expressions
 from rewards.verifiers.math import UnreadableReference, exceeded_bound, read_references, verify_math
 from rewards.verifiers.numbers import plain
 
@@ -42,6 +43,7 @@ def ask(request: RewardRequest) -> list[Call] | RewardResult:
 
 @reward(
     "math",
+    warm_up=load_expressions,
     ask=ask,
     params=PARAMS,
     respond=boxed,

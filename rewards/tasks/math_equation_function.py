@@ -7,6 +7,7 @@ from rewards.response import BoundExceeded
 from rewards.tasks.math import PARAMS
 from rewards.types import RewardRequest, RewardResult
 from rewards.verifiers.equations import CONSTANTS, read_gold, verify_equation
+from rewards.verifiers.expressions import load_expressions
 from rewards.verifiers.math import UnreadableReference
 
 _OPTIONAL = {"constant": "optional"}
@@ -16,6 +17,7 @@ _AREA = "\\frac{x^2}{2} + C"
 
 @reward(
     "math_equation_function",
+    warm_up=load_expressions,
     params={
         "constant": "reference (default): a constant of integration, under any name, is asked for where the reference "
         "ends in + C, and refused where it does not; optional: functions that differ by a constant are equal",

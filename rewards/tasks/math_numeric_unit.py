@@ -13,7 +13,7 @@ from rewards.registry import Case, reward
 from rewards.response import BoundExceeded, clean
 from rewards.tasks.math import PARAMS
 from rewards.types import RewardRequest, RewardResult
-from rewards.verifiers.quantities import Quantity, Unit, convert, read_quantity
+from rewards.verifiers.quantities import Quantity, Unit, convert, load_units, read_quantity
 
 MAX_ANSWER_CHARS = 500
 MAX_SIDES = 8
@@ -42,6 +42,7 @@ def _stated(reference: Any) -> str:
 
 @reward(
     "math_numeric_unit",
+    warm_up=load_units,
     params={
         "extract": PARAMS["extract"],
         "rel_tol": "0 (default): how far from the reference an answer may be, as a share of it; a reference may be an "

@@ -7,6 +7,7 @@ from rewards.response import BoundExceeded
 from rewards.tasks.math import PARAMS
 from rewards.types import RewardRequest, RewardResult
 from rewards.verifiers.containers import AUTO, KINDS, read_gold, stated_container, verify_container
+from rewards.verifiers.expressions import load_expressions
 from rewards.verifiers.math import UnreadableReference
 
 _TUPLE, _INTERVAL, _MULTISET = ({"kind": kind} for kind in ("tuple", "interval", "multiset"))
@@ -15,6 +16,7 @@ _MATRIX = "\\begin{pmatrix}1 & 2\\\\3 & 4\\end{pmatrix}"
 
 @reward(
     "math_set_interval_tuple_matrix",
+    warm_up=load_expressions,
     params={
         "kind": f"auto (default): that of the reference as written, where (a, b) is a tuple and [a, b] an interval; or "
         f"one of {', '.join(KINDS)}. Of a multiset, it counts how often an item stands",

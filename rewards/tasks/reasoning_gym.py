@@ -7,7 +7,7 @@ from rewards.extraction import EXTRACT, extract_answer
 from rewards.registry import Case, reward
 from rewards.response import MAX_SPAN_CHARS, BoundExceeded, split_response, tail
 from rewards.types import RewardRequest, RewardResult
-from rewards.verifiers.reasoning_gym import PuzzleScore, UnusablePuzzle, read_puzzle, score_answer
+from rewards.verifiers.reasoning_gym import PuzzleScore, UnusablePuzzle, load_generators, read_puzzle, score_answer
 
 TAG_OPEN, TAG_CLOSE = "<answer>", "</answer>"
 PARAMS = {
@@ -41,6 +41,7 @@ _TAG = {"extract": "answer_tag"}
 
 @reward(
     "reasoning_gym",
+    warm_up=load_generators,
     params=PARAMS,
     respond=_respond,
     example={"question": "What is 1000 + 234?", "response": "\\boxed{1234}", "reference": _SUM},

@@ -8,7 +8,7 @@ from rewards.response import clean, split_response
 from rewards.tasks.translation import source_of
 from rewards.types import RewardRequest, RewardResult
 from rewards.verifiers.overlap import repeated, tokens
-from rewards.verifiers.summary import METRICS, copying, is_keyword_list, length_factor, novelty, rouge
+from rewards.verifiers.summary import METRICS, copying, is_keyword_list, length_factor, load_rouge, novelty, rouge
 
 MAX_CHARS = 16_384
 MAX_WORDS = 2_000  # ROUGE-L takes as many steps as the words of summary and reference make pairs
@@ -57,6 +57,7 @@ class Options:
 
 @reward(
     "summarisation",
+    warm_up=load_rouge,
     params=PARAMS,
     respond=stated,
     example={

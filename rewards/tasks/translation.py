@@ -7,7 +7,7 @@ from rewards.registry import Case, reward, stated
 from rewards.response import clean, split_response
 from rewards.tasks.language_consistency import read_candidates
 from rewards.types import RewardRequest, RewardResult
-from rewards.verifiers.language import known_languages, share_of
+from rewards.verifiers.language import known_languages, load_languages, share_of
 from rewards.verifiers.overlap import contained, repeated, tokens
 from rewards.verifiers.translation import METRICS, similarity
 
@@ -42,6 +42,7 @@ class Options:
 
 @reward(
     "translation",
+    warm_up=load_languages,
     params=PARAMS,
     respond=stated,
     example={

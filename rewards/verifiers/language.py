@@ -219,6 +219,13 @@ def _without_quotes(segment: str, native: list[Run]) -> str:
     return " ".join(words if len(words) * 2 >= len(native) else [run.text for run in native])
 
 
+def load_languages() -> None:
+    """Read lingua's trigrams of the frequent languages: 30 MB. The models of all n-grams, some seconds and 15 times as
+    much, are read for the languages between which a text is doubtful, when there is one.
+    """
+    _confidences("a text of some words", CANDIDATES, exact=False)
+
+
 @functools.lru_cache(maxsize=256)
 def _detector(codes: frozenset[str], exact: bool) -> Any:
     """lingua's detector, of trigrams alone (some 2 MB a language) or of all n-grams (some 30 MB a language)."""

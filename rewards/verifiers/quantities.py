@@ -175,6 +175,11 @@ def unit_name(name: str) -> str:
     return name.lower().removesuffix("s") or name
 
 
+def load_units() -> None:
+    """Import pint and read its units: half a second."""
+    _registry().get_name("metre")
+
+
 @functools.cache
 def _registry() -> Any:
     import pint

@@ -94,6 +94,11 @@ def _score(dataset: Any, puzzle: Puzzle, answer: str) -> float:
     return 1.0 if score >= 1 - ROUNDING else score
 
 
+def load_generators() -> None:
+    """Import reasoning-gym: a second."""
+    import reasoning_gym  # noqa: F401
+
+
 @functools.lru_cache(maxsize=32)
 def _dataset(generator: str, options: str) -> Any:
     import reasoning_gym

@@ -46,7 +46,7 @@ async def open_parts(config: GRPOConfig, log: RunLog) -> AsyncIterator[Parts]:
             stack,
             open_sampler(model, config.engine, stop_token_ids(model), seed),
             open_learner(model, config.learner, config.loss, temperature=temperature, seed=seed),
-            open_scorer(config.rewards, log.folder, on_cluster=config.ray.address is not None),
+            open_scorer(config.warm_rewards, log.folder, on_cluster=config.ray.address is not None),
         )
         evals = Evals(config.evals, sampler, scorer, log, seed=seed, num_steps=config.num_steps)
         yield Parts(learner, sampler, scorer, evals)

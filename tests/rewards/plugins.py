@@ -135,3 +135,34 @@ def asks(request: RewardRequest, replies):
         case ["raise"]:
             raise ValueError("cannot read the reply")
     return RewardResult(score=float(len(replies)), reason=str(list(replies)))
+
+
+LOADED: list[str] = []
+
+
+def _load() -> None:
+    """Takes longer, and more memory, than a response may."""
+    LOADED.append("slow")
+    time.sleep(1.5)
+    LOADED.append("x" * 3 * 10**8)
+
+
+@reward("slow_start", warm_up=_load)
+def slow_start(request: RewardRequest) -> RewardResult:
+    """How often it was loaded, in which process, and which heavy libraries are there."""
+    heavy = {name: float(name in sys.modules) for name in ("sympy", "lingua", "pint")}
+    return RewardResult(score=LOADED.count("slow"), reason=str(os.getpid()), components=heavy)
+
+
+def _fail_to_load() -> None:
+    raise ModuleNotFoundError("nothing to load")
+
+
+@reward("no_start", warm_up=_fail_to_load)
+def no_start(request: RewardRequest) -> float:
+    return 1.0
+
+
+@reward("deadly_start", warm_up=lambda: os._exit(4))
+def deadly_start(request: RewardRequest) -> float:
+    return 1.0

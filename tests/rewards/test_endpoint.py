@@ -2,6 +2,9 @@
 
 import asyncio
 import logging
+import math
+import time
+from email.utils import formatdate
 
 import pytest
 
@@ -209,6 +212,29 @@ async def test_pauses_grow_and_are_random(monkeypatch):
         await failure(endpoint, judge_call())
         await endpoint.stop()
     assert bounds == [(0, 0.5), (0, 1), (0, 2), (0, 4), (0, 8), (0, 8)]
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+async def test_a_server_that_says_when_is_asked_again_no_sooner(form):
+    with FakeModelServer(["429"]) as server:
+        due = math.ceil(time.time()) + 2
+        server.answer_headers["Retry-After"] = "2" if form == "seconds" else formatdate(due, usegmt=True)
+        endpoint = judge(server, max_retries=1)
+        assert await endpoint.answer(judge_call()) == '{"verdict": "correct"}'
+        arrived = time.time()
+        await endpoint.stop()
+    first, second = server.times_s
+    assert second - first >= 2 if form == "seconds" else arrived >= due
+
+
+async def test_a_server_that_says_much_later_ends_the_call():
+    with FakeModelServer(["503"]) as server:
+        server.answer_headers["Retry-After"] = "3600"
+        endpoint = judge(server, max_retries=5)
+        error = await failure(endpoint, judge_call())
+        await endpoint.stop()
+    assert (error.status, len(server.requests)) == ("error", 1)
+    assert "status 503, to be asked again after 3600 s" in str(error)
 
 
 async def test_the_server_never_sees_more_requests_than_allowed():
