@@ -10,7 +10,7 @@ import pytest_asyncio
 from rewards.judge import JudgeConfig
 from rewards.scorer import Scorer, ScorerConfig
 from rl.config_file import parse_config
-from rl.conversations import ConversationSourceConfig, read_conversations
+from rl.conversations import to_conversation
 from rl.curation.candidates import ask_all
 from rl.curation.files import Journal
 from rl.curation.funnel import Funnel
@@ -21,6 +21,7 @@ from rl.curation.selection import PairsConfig
 from rl.curation.work import open_work, select_pairs
 from rl.log import LogConfig, RunLog, read_metrics
 from rl.recipes.curate import make_data
+from rl.row_stream import RowSourceConfig, read_items
 from rl.sources import Source, SourceConfig
 from tests.fakes import FakeModelServer
 from tests.rl.test_curation_parts import query_of
@@ -94,7 +95,7 @@ async def test_every_stage_counts_what_it_drops_and_loses_nothing(tmp_path, scor
     wanted |= {"language_mixing", "similar_to_validation", "malformed", "used_in_cold_start", "beyond_num_pairs"}
     assert wanted <= reasons.keys()
     data = tmp_path / "run/data"
-    conversations = read_conversations(ConversationSourceConfig(path=str(data / "conversations.jsonl")))
+    conversations = read_items(RowSourceConfig(path=str(data / "conversations.jsonl")), to_conversation)
     assert len(conversations) == 12
     assert all(each.thinking and each.messages[-1]["content"].startswith("<think>\nWe") for each in conversations)
     prompts = rows_of(tmp_path / "run", "rl_prompts")
