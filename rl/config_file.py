@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from rl.config import EvaluateConfig, GRPOConfig, RecipeConfig, RewardModelConfig, SFTConfig
-from rl.curation.config import CurateConfig, SelectConfig
+from rl.curation.config import CurateConfig, FuseConfig, SelectConfig
 from rl.pipeline_config import PipelineConfig, escape_references, references
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -20,6 +20,7 @@ Config = TypeVar("Config", bound=BaseModel)
 CONFIGS: dict[str, type[RecipeConfig]] = {
     "curate": CurateConfig,
     "eval": EvaluateConfig,
+    "fuse": FuseConfig,
     "grpo": GRPOConfig,
     "pipeline": PipelineConfig,
     "reward_model": RewardModelConfig,

@@ -26,6 +26,7 @@ from rl.stages import make_stages
 RECIPES: dict[str, str] = {
     "curate": "rl.recipes.curate:curate",
     "eval": "rl.recipes.evaluate:evaluate",
+    "fuse": "rl.recipes.fuse:make_set",
     "grpo": "rl.recipes.grpo:train",
     "pipeline": "rl.recipes.pipeline:run",
     "reward_model": "rl.recipes.reward_model:train",

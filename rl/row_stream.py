@@ -84,11 +84,29 @@ class Batch:
         return {"data/too_long": float(self.num_skipped)}
 
 
-class ExampleStream(Generic[Item]):
-    """Rows as examples: row k is a function of the config, the seed and k. Its state is how many were drawn.
+class RowStream(Generic[Item]):
+    """Row k is a function of the config, the seed and k. Its state is how many were drawn."""
 
-    `make(number, item)` gives the examples of a row; one with more than `max_tokens` tokens drops its row.
-    """
+    def __init__(self, sources: Sequence[RowSourceConfig], seed: int, parse: Parse[Item]) -> None:
+        self._sources = [RowSource(source, parse, derive_seed(seed, "source", n)) for n, source in enumerate(sources)]
+        self._mixture = Mixture([source.weight for source in sources], seed)
+        self._next = 0
+
+    def draw(self) -> tuple[int, Item]:
+        """The next row and its number."""
+        number, self._next = self._next, self._next + 1
+        source, position = self._mixture.locate(number)
+        return number, self._sources[source].item(position)
+
+    def state(self) -> dict[str, Any]:
+        return {"next": self._next}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self._next = state["next"]
+
+
+class ExampleStream(Generic[Item]):
+    """A stream of rows as examples. `make(number, item)` gives those of a row; one that is too long drops its row."""
 
     def __init__(
         self,
@@ -100,16 +118,15 @@ class ExampleStream(Generic[Item]):
         max_tokens: int,
     ) -> None:
         self.make, self.max_tokens = make, max_tokens
-        self._sources = [RowSource(source, parse, derive_seed(seed, "source", n)) for n, source in enumerate(sources)]
-        self._mixture = Mixture([source.weight for source in sources], seed)
-        self._next = 0
+        self._rows = RowStream(sources, seed, parse)
+        self.state, self.load = self._rows.state, self._rows.load
 
     def take(self, num_rows: int) -> Batch:
         """The next rows that are short enough. Raises ValueError when none seems to be."""
         examples: list[Example] = []
         num_taken = num_skipped = in_a_row = 0
         while num_taken < num_rows:
-            made = self.make(*self._draw())
+            made = self.make(*self._rows.draw())
             if max(len(example.token_ids) for example in made) <= self.max_tokens:
                 examples += made
                 num_taken, in_a_row = num_taken + 1, 0
@@ -118,17 +135,6 @@ class ExampleStream(Generic[Item]):
             if in_a_row == MAX_SKIPS:
                 raise ValueError(f"{MAX_SKIPS} rows in a row exceed max_tokens = {self.max_tokens}: raise it")
         return Batch(examples, num_skipped)
-
-    def _draw(self) -> tuple[int, Item]:
-        number, self._next = self._next, self._next + 1
-        source, position = self._mixture.locate(number)
-        return number, self._sources[source].item(position)
-
-    def state(self) -> dict[str, Any]:
-        return {"next": self._next}
-
-    def load(self, state: dict[str, Any]) -> None:
-        self._next = state["next"]
 
 
 def read_items(source: RowSourceConfig, parse: Parse[Item]) -> list[Item]:

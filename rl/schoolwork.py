@@ -6,8 +6,11 @@ Whether a question is held out is a property of the question, so that nothing le
 
 import hashlib
 import random
+import re
 from collections.abc import Callable
 from typing import Any, Literal
+
+from rollout.types import Prompt
 
 Split = Literal["train", "held_out"]
 Row = dict[str, Any]
@@ -15,6 +18,7 @@ Row = dict[str, Any]
 HELD_OUT_SHARE = 0.15
 MAX_TRIES = 1000
 SYLLABLES = [first + vowel for first in "bdfklmnprst" for vowel in "aeiou"]
+_CALCULATION = re.compile(r"(\d+) ([+-]) (\d+)\?")
 FLAGS = {"think": "/think", "no_think": "/no_think"}
 
 
@@ -51,7 +55,6 @@ def calculation(
             "reference": str(value),
             "task": "math",
             "domain": domain,
-            "numbers": [a, b],
         }
 
     return _of_split(split, make)
@@ -101,15 +104,17 @@ def work(a: int, b: int, symbol: str) -> str:
     return ", ".join(steps)
 
 
-def teacher(rng: random.Random, query: Row, *, fault_rate: float = 0.25) -> str:
+def teacher(rng: random.Random, prompt: Prompt, *, fault_rate: float = 0.25) -> str:
     """What the scripted teacher answers to a calculation: mostly the way and the result, at times a faulty response.
 
     The faults are those that the report's response filters are for (2505.09388 §4.1): a wrong answer, a repetition,
     a guess without reasoning, a thinking that says otherwise than the answer.
     """
-    a, b = query["numbers"]
-    symbol = "+" if query["domain"] == "addition" else "-"
-    steps, value = work(a, b, symbol), int(query["reference"])
+    asked = _CALCULATION.search(prompt.messages[-1]["content"])
+    if asked is None:
+        raise ValueError(f"prompt {prompt.id}: the teacher knows sums and differences only")
+    a, symbol, b = int(asked[1]), asked[2], int(asked[3])
+    steps, value = work(a, b, symbol), a + b if symbol == "+" else a - b
     answer = f"\\boxed{{{value}}}"
     if rng.random() < fault_rate:
         wrong = value + rng.choice((-10, -1, 1, 10))

@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from rewards.scorer import ScorerConfig
 from rl.config import RecipeConfig
+from rl.curation.checklists import ChecklistConfig
+from rl.curation.fusion import FlagsConfig
 from rl.curation.queries import QuerySourceConfig, ValidationConfig
 from rl.curation.query_filters import QUERY_FILTERS, check_query_filters
 from rl.curation.questions import QUESTIONS
@@ -15,6 +17,7 @@ from rl.curation.review import ReviewConfig
 from rl.curation.selection import ChooseConfig, PairsConfig
 from rl.curation.similarity import SimilarityConfig
 from rl.log import LogConfig
+from rl.row_stream import RowSourceConfig
 
 
 class WithoutThinkingConfig(RespondentConfig):
@@ -98,4 +101,38 @@ class SelectConfig(RecipeConfig):
         return (
             f"{len(self.queries)} sources of queries, each answered {self.pairs.num_samples} times; pass rates above 0 "
             f"and up to {self.pairs.max_rate:g} are kept, hardest first."
+        )
+
+
+class FuseConfig(RecipeConfig):
+    """Data for thinking-mode fusion: solved queries with thinking, conversations without, and flags (§4.3).
+
+    `thinking` is who answers the queries, by the report the model of stage 2 itself; its right responses are kept.
+    `plain` are conversations without thinking, at most `num_plain`, drawn by the weights of their sources and checked
+    by a checklist where there is one: the judge of `rewards` writes and reads it.
+    """
+
+    recipe: Literal["fuse"] = "fuse"
+    queries: list[QuerySourceConfig] = Field(min_length=1)
+    thinking: RespondentConfig
+    response_filters: ResponseFiltersConfig = ResponseFiltersConfig(names=["wrong_answer", "repetition"])
+    choose: ChooseConfig = ChooseConfig()
+    plain: list[RowSourceConfig] = Field(min_length=1)
+    num_plain: int = Field(gt=0)
+    checklist: ChecklistConfig | None = None
+    flags: FlagsConfig = FlagsConfig()
+    rewards: ScorerConfig = ScorerConfig()
+    log: LogConfig = LogConfig(sinks=[])
+
+    @model_validator(mode="after")
+    def _has_a_judge(self) -> Self:
+        if self.checklist is not None and self.rewards.judge is None:
+            raise ValueError("checklist needs a judge: set rewards.judge.url and rewards.judge.model")
+        return self
+
+    def in_words(self) -> str:
+        return (
+            f"{len(self.queries)} sources of queries, each answered {self.thinking.num_samples} times with thinking; "
+            f"{self.num_plain} conversations without thinking from {len(self.plain)} sources; "
+            f"{self.flags.multi_turn_share:.0%} of all in several turns."
         )

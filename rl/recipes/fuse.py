@@ -1,0 +1,63 @@
+"""Data for thinking-mode fusion (stage 3): what a model solved with thinking, what is solved without, and flags."""
+
+from collections import Counter
+
+from rl.cluster import open_scorer, ray_session
+from rl.curation.checklists import keep_checked
+from rl.curation.config import FuseConfig
+from rl.curation.files import write_rows
+from rl.curation.funnel import Funnel
+from rl.curation.fusion import Solved, fuse, of_candidate, of_row
+from rl.curation.queries import read_queries
+from rl.curation.respondents import engines_of
+from rl.curation.similarity import HeldOut, SimilarityConfig
+from rl.curation.work import find_candidates, keep_few, keep_good, keep_passed, open_work
+from rl.log import RunLog
+from rl.row_stream import RowStream
+from rl.types import StepMetrics
+
+
+async def make_set(config: FuseConfig, log: RunLog) -> None:
+    """Write `data/conversations.jsonl` for SFT; what models have answered before is not asked for again."""
+    funnel = Funnel()
+    queries = read_queries(config.queries, config.seed, funnel)  # before anything starts
+    drawn = draw_plain(config)
+    log.stage("starting Ray and the scorer")
+    async with (
+        ray_session(config.ray, max(engines_of([config.thinking]), 1)),
+        open_scorer(config.rewards, log.folder, on_cluster=config.ray.address is not None) as scorer,
+    ):
+        with open_work(log.folder / "journal", scorer, funnel, log, config.seed) as work:
+            answered, candidates = await find_candidates(queries, config.thinking, work)
+            _, responses = keep_passed(answered, candidates, work)
+            reserved = HeldOut([], SimilarityConfig())  # by stage 1: its queries hold no validation item
+            good = await keep_good(responses, config.response_filters, reserved, [], work)
+            thinking = [of_candidate(each) for each in keep_few(good, config.choose, work)]
+            plain = await keep_checked(drawn, config.checklist, work)
+    rows = fuse(thinking, plain, config.flags, config.seed)
+    if not rows:
+        raise RuntimeError(f"nothing is left to fuse:\n{funnel.table()}")
+    data = log.folder / "data"
+    data.mkdir(exist_ok=True)
+    write_rows(data / "conversations.jsonl", rows)
+    figures = shares(rows)
+    funnel.write(data / "fusion.json", {"figures": figures})
+    log.message(funnel.table())
+    log.truncate_after(0)
+    log.write(0, funnel.metrics() | figures)
+
+
+def draw_plain(config: FuseConfig) -> list[Solved]:
+    """Conversations without thinking, each once: a source that is too small for its weight gives all it has."""
+    stream = RowStream(config.plain, config.seed, of_row)
+    found = [stream.draw()[1] for _ in range(config.num_plain)]
+    return list({solved.id: solved for solved in found}.values())
+
+
+def shares(rows: list[dict[str, object]]) -> StepMetrics:
+    """How many rows of each mode, kind of flags and domain there are, as shares of all."""
+    metrics = {"fuse/conversations": float(len(rows))}
+    for field in ("mode", "flags", "domain"):
+        counts = Counter(str(row[field]) for row in rows)
+        metrics |= {f"fuse/{field}/{name}": count / len(rows) for name, count in sorted(counts.items())}
+    return metrics | {"fuse/multi_turn": sum(row["num_turns"] != 1 for row in rows) / len(rows)}
