@@ -79,16 +79,23 @@ def pack(
     parts = [_make_update(part, config, num_ranks, skip_flat) for part in _split(examples, num_updates)]
     computed = sum(micro.input_ids_BT.numel() for u in parts for rank in u.micro_batches for micro in rank)
     real = sum(int((micro.group_BT >= 0).sum()) for u in parts for rank in u.micro_batches for micro in rank)
-    trained = sum(u.counts.num_tokens for u in parts)
     padding = 1 - real / computed
     return TrainBatch(
         updates=tuple(parts),
         packing={
             "pack/computed_tokens": float(computed),
             "pack/padding_rate": padding,
-            "pack/trained_tokens": float(trained),
+            "pack/trained_tokens": float(sum(map(_num_trained, parts))),
             "pack/skipped_rate": sum(not e.has_signal for e in examples) / len(examples) if skip_flat else 0.0,
         },
+    )
+
+
+def _num_trained(update: Update) -> int:
+    """Trainable tokens of what is computed: without those that are skipped, which the loss divides by all the same."""
+    ranks = zip(update.micro_batches, update.weights, strict=True)
+    return sum(
+        len(micro.target_N) for rank, weights in ranks for micro, weight in zip(rank, weights, strict=True) if weight
     )
 
 

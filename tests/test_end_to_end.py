@@ -54,16 +54,47 @@ def test_the_smoke_run_has_signal(whole):
     assert all(row["loss/mismatch_kl"] < 1e-8 for row in rows), "engine and learner must agree after every sync"
 
 
-def test_a_run_killed_and_resumed_is_the_same_run(whole, tmp_path):
-    process = start(tmp_path, "num_steps=3", "log.name=cut", "checkpoint.at_end=false")
-    wait_for_step(tmp_path / "cut", 3, process)
+def kill_and_resume(folder: Path, at_step: int, num_steps: int, *changes: str) -> Path:
+    """A run that is killed after a step and resumed to its end."""
+    process = start(folder, f"num_steps={at_step}", "log.name=cut", "checkpoint.at_end=false", *changes)
+    wait_for_step(folder / "cut", at_step, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=30)
-    finish(start(tmp_path, "num_steps=6", "--resume", str(tmp_path / "cut")))
-    cut = tmp_path / "cut"
-    assert list(map(deterministic, read_metrics(cut))) == list(map(deterministic, read_metrics(whole)))
-    for step in range(1, 7):
-        assert samples(cut, step) == samples(whole, step)
+    finish(start(folder, f"num_steps={num_steps}", *changes, "--resume", str(folder / "cut")))
+    return folder / "cut"
+
+
+def assert_same(cut: Path, whole: Path) -> None:
+    rows = read_metrics(whole)
+    assert list(map(deterministic, read_metrics(cut))) == list(map(deterministic, rows))
+    for row in rows[1:]:
+        assert samples(cut, row["step"]) == samples(whole, row["step"])
+
+
+def test_a_run_killed_and_resumed_is_the_same_run(whole, tmp_path):
+    assert_same(kill_and_resume(tmp_path, 3, 6), whole)
+
+
+@pytest.mark.slow
+def test_running_statistics_are_the_same_after_a_kill(tmp_path):
+    """Each step's rewards depend on the statistics of all steps before it, which the checkpoint must hold."""
+    parts = "rule: {weight: 1}, preference: {task: likes, weight: 0.25, std: 2}, penalties: {repetition: 0.5}"
+    changes = [
+        f"rewards.plugins=[{Path(__file__).parent / 'rl/reward_plugins.py'}]",
+        f"rewards.combine={{even_length: {{{parts}}}}}",
+        "reward_statistics=running",
+        "prompts.sources=[{generator: 'rl.arithmetic:problem', task: even_length}]",
+    ]
+    finish(start(tmp_path, "num_steps=4", "log.name=whole", *changes))
+    cut, whole = kill_and_resume(tmp_path, 2, 4, *changes), tmp_path / "whole"
+    assert_same(cut, whole)
+    rows = read_metrics(whole)[1:]
+    for name in ("scale_mean", "scale_std"):
+        values = [row[f"reward/even_length/preference/{name}"] for row in rows]
+        assert len(set(values)) == 4, f"{name} must move with each step, or there is nothing to be lost"
+    components = [each["components"] for row in samples(whole, 4) for each in row["responses"]]
+    assert {"rule", "penalty/repetition"} <= set(components[0])
+    assert 0 < sum("preference" in each for each in components) < len(components), "some pass the gate, some do not"
 
 
 def test_sigterm_saves_and_leaves_cleanly(tmp_path):

@@ -135,7 +135,15 @@ def test_counts_keep_the_groups_that_are_skipped():
         (update,) = pack(live + flat, PackingConfig(), num_ranks=1, skip_flat=skip).updates
         assert (update.counts.num_tokens, update.counts.num_sequences) == (17, 4)
         assert sum(len(m.target_N) for m in update.micro_batches[0]) == computed
-    assert pack(live + flat, PackingConfig(), num_ranks=1, skip_flat=True).packing["pack/skipped_rate"] == 0.5
+
+
+@pytest.mark.parametrize(("skip", "trained", "skipped"), [(False, 17, 0), (True, 6, 0.5)])
+@pytest.mark.parametrize("num_ranks", [1, 3])
+def test_trained_tokens_are_those_that_are_learned_from(skip, trained, skipped, num_ranks):
+    live = [lengths_example("a", 3, 4), lengths_example("a", 3, 2, advantage=-1.0)]
+    flat = [lengths_example("b", 3, 5, advantage=0.0), lengths_example("b", 3, 6, advantage=0.0)]
+    packing = pack(live + flat, PackingConfig(), num_ranks=num_ranks, skip_flat=skip).packing
+    assert (packing["pack/trained_tokens"], packing["pack/skipped_rate"]) == (trained, skipped)
 
 
 def test_nothing_live_leaves_dummies_alone():
@@ -144,6 +152,7 @@ def test_nothing_live_leaves_dummies_alone():
     assert update.weights == ((0.0,), (0.0,))
     assert [m.input_ids_BT.tolist() for rank in update.micro_batches for m in rank] == [[[1, 1, 1, 2, 2]]] * 2
     assert (update.counts.num_tokens, update.counts.num_sequences) == (6, 2)
+    assert pack(flat, PackingConfig(), num_ranks=2, skip_flat=True).packing["pack/trained_tokens"] == 0
 
 
 def test_ranks_keep_step_by_dummies_of_weight_zero():
