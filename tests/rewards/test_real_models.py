@@ -12,7 +12,7 @@ from rewards.preference import PreferenceConfig
 from rewards.reference_verdict import VERDICTS, reference_call
 from rewards.scorer import Scorer, ScorerConfig
 from rewards.types import RewardRequest
-from rl.models import CHATML, resolve_model
+from rl.models import resolve_model
 from rollout.model_server import vllm_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -32,7 +32,6 @@ def save_preference_model(folder: Path) -> None:
     from transformers import AutoTokenizer, Qwen3Config, Qwen3ForSequenceClassification
 
     tokenizer = AutoTokenizer.from_pretrained(resolve_model("package:tiny-qwen3"))
-    tokenizer.chat_template = CHATML
     torch.manual_seed(1)
     config = Qwen3Config(
         vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,

@@ -10,7 +10,7 @@ import yaml
 from rewards.registry import load_tasks
 from rewards.scorer import Scorer, ScorerConfig
 from rewards.types import RewardRequest
-from rl.config import load_config
+from rl.config_file import load_config
 
 PLUGIN = str(Path(__file__).parent / "plugins.py")
 SLOW = RewardRequest(task="slow_start", response="")
