@@ -106,7 +106,9 @@ def language(candidate: Candidate, limits: ResponseLimits, held_out: HeldOut) ->
     parts = candidate.thinking, candidate.answer
     if any(neutralise(part) != part for part in parts):
         return "style_shift"
-    asked = limits.languages or [language_of(candidate.query.text) or language_of("\n".join(parts))]
+    asked: Sequence[str | None] = limits.languages or [
+        language_of(candidate.query.text) or language_of("\n".join(parts))
+    ]
     wanted = frozenset(filter(None, asked))
     for part in parts if wanted else ():
         share = share_of(part, wanted, CANDIDATES, NAMES_SHARE)

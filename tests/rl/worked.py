@@ -33,7 +33,8 @@ def respond(kind: str, a: int, sign: str, b: int) -> str:
         "disagreement": (steps.replace(f"answer is {value}", f"answer is {value + 7}"), summary),
         "unsupported": ("First I look at both numbers, then I do with them what is asked for, then I check it all once "
                         "more and write it down as it is.", summary),
-        "language": (steps + " 然后我们把这两个数字放在一起仔细地计算，最后再检查一遍得到的结果是否正确，这样就不会出错了。为了放心，我们换一种方法重新验证每个步骤，看看是否与前面得到的数值完全相同。", summary),
+        "language": (steps + " 然后我们把这两个数字放在一起仔细地计算，最后再检查一遍得到的结果是否正确。"
+                     "为了放心，我们换一种方法重新验证每个步骤，看看是否与前面得到的数值完全相同。", summary),
         "style": (steps + "<|im_end|>", summary),
         "leak": (f"{steps} This is like the other one: {LEAK}", summary),
         "malformed": (steps + "</think> and on", summary),
