@@ -34,7 +34,8 @@ class ResponseLimits(BaseModel):
 
     `max_repetition` is of the repetition penalty, from 0 to 1. Thinking shorter than `min_thinking_words`, or than
     `min_thinking_ratio` times its summary, is no reasoning. `languages` (codes) are those that a response may be in;
-    by default the question's, or where that is too short to tell, what most of the response is in. `min_language_share` is of the words of thinking and summary, each by itself.
+    by default the question's, or where that is too short to tell, what most of the response is in.
+    `min_language_share` is of the words of thinking and summary, each by itself.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
