@@ -7,7 +7,9 @@ import pytest
 from tests.commands import finish, start_run
 
 SMOKE = "configs/smoke/curate.yaml"
-SCRIPTED = "candidates={generator: 'tests.rl.worked:solution', options: {kinds: [good, wrong]}, num_samples: 4}"
+SCRIPTED = (
+    "candidates={model: null, generator: 'tests.rl.worked:solution', options: {kinds: [good, wrong]}, num_samples: 4}"
+)
 
 
 def rows_of(folder, name):

@@ -1,10 +1,13 @@
 """Parts of a curation: near-duplicates, filters, journal, review, selection, each on literal values."""
 
 import json
+import pickle
 import random
 
 import pytest
 
+from rewards.calls import Unavailable
+from rewards.verifiers.language import language_of
 from rl.curation.candidates import Candidate, pass_rate
 from rl.curation.files import Journal, write_atomically
 from rl.curation.funnel import Funnel
@@ -294,3 +297,24 @@ def test_the_hardest_pairs_of_each_domain_come_first():
     assert [(pair.domain, pair.rate) for pair in kept] == [("a", 0.125), ("b", 0.375), ("a", 0.25)]
     assert reasons == ["beyond_num_pairs", None, None, None, "beyond_num_pairs"]
     assert balanced([]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("A train leaves the station at noon; how many wheels does it have?", "en"),
+        ("Wie viele Äpfel hat Anna, wenn sie drei Körbe mit je vier Äpfeln füllt?", "de"),
+        ("这个数字是多少，请计算一下它们的总和。", "zh"),
+        ("これは何個のりんごですか教えてください", "ja"),
+        ("Πόσα μήλα έχει η Άννα στο καλάθι;", "el"),
+        ("What is 2 + 3?", None),
+        ("$x^2 = 4$", None),
+    ],
+)
+def test_the_language_of_a_question(text, code):
+    assert language_of(text) == code
+
+
+def test_a_models_failure_survives_its_way_between_processes():
+    again = pickle.loads(pickle.dumps(Unavailable("timeout", "late")))
+    assert (type(again), again.status, str(again)) == (Unavailable, "timeout", "late")
