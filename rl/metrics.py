@@ -10,6 +10,7 @@ from rewards.combine import Combination, is_vetoed
 from rl.advantages import is_flat
 from rl.filters import GroupFilter
 from rl.types import ScoredGroup, StepMetrics
+from rollout.types import Group
 
 MAX_COMPONENTS = 64  # of a task, the commonest: names may come from a plug-in, and each is a column for good
 
@@ -18,29 +19,36 @@ def group_metrics(
     groups: Sequence[ScoredGroup], step: int, combinations: Mapping[str, Combination] | None = None
 ) -> StepMetrics:
     """Reward, rollout and group metrics of a step that made version `step`; names as in docs/metrics.md."""
-    samples = list(chain.from_iterable(group.group.samples for group in groups))
     rewards = list(chain.from_iterable(group.rewards for group in groups))
     scores = [reward.score for reward in rewards if reward.score is not None]
     by_task: dict[str, list[float]] = defaultdict(list)
     for group in groups:
         by_task[group.group.prompt.task] += [score for score in group.scores if score is not None]
-    lengths = [sample.num_sampled for sample in samples]
-    staleness = [step - 1 - sample.policy_version for sample in samples]
     metrics = {
         "reward/mean": _mean(scores),
         "reward/std": float(np.std(scores)) if scores else float("nan"),
-        "rollout/tokens": float(sum(lengths)),
-        "rollout/response_length": _mean(lengths),
-        "rollout/truncated_rate": _mean([sample.finish_reason == "length" for sample in samples]),
-        "rollout/staleness_mean": _mean(staleness),
-        "rollout/staleness_max": float(max(staleness)),
         "group/zero_variance_rate": _mean([is_flat(group.scores) for group in groups]),
     }
+    metrics |= rollout_metrics([group.group for group in groups], step)
     metrics |= {f"reward/{task}/mean": _mean(values) for task, values in by_task.items()}
     for task in by_task:
         of_task = [group for group in groups if group.group.prompt.task == task]
         metrics |= _component_metrics(task, of_task) | _veto_rate(task, of_task, (combinations or {}).get(task))
     return metrics
+
+
+def rollout_metrics(groups: Sequence[Group], step: int) -> StepMetrics:
+    """Lengths, truncation and age of the samples of a step that made version `step`."""
+    samples = list(chain.from_iterable(group.samples for group in groups))
+    lengths = [sample.num_sampled for sample in samples]
+    staleness = [step - 1 - sample.policy_version for sample in samples]
+    return {
+        "rollout/tokens": float(sum(lengths)),
+        "rollout/response_length": _mean(lengths),
+        "rollout/truncated_rate": _mean([sample.finish_reason == "length" for sample in samples]),
+        "rollout/staleness_mean": _mean(staleness),
+        "rollout/staleness_max": float(max(staleness)),
+    }
 
 
 def _veto_rate(task: str, groups: Sequence[ScoredGroup], combination: Combination | None) -> StepMetrics:

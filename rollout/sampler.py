@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from rollout.chat import Chat
 from rollout.engine import Completion, EngineConfig
@@ -12,6 +12,7 @@ from rollout.types import Group, Prompt, Sample, SamplingParams
 
 WATCH_EVERY_S = 2.0
 LIMIT_OF_ATTEMPTS = 3
+Answer = TypeVar("Answer")
 
 
 class EngineLost(Exception):
@@ -26,6 +27,8 @@ class EngineHandle(Protocol):
     async def generate(
         self, prompt_token_ids: tuple[int, ...], params: SamplingParams, *, num_samples: int, seed: int
     ) -> tuple[int, list[Completion]]: ...
+
+    async def score(self, token_ids: tuple[int, ...]) -> list[float]: ...
 
     async def progress(self) -> int: ...
 
@@ -104,30 +107,34 @@ class Sampler:
         """
         token_ids = self.chat.render(prompt)
         self.check_fits(prompt, len(token_ids), params)
-        version, completions = await self._generate(prompt, token_ids, params, num_samples, seed)
+        version, completions = await self._on_any(
+            f"prompt {prompt.id}",
+            lambda engine: engine.generate(token_ids, params, num_samples=num_samples, seed=seed),
+        )
         return Group(
             prompt=prompt,
             prompt_token_ids=token_ids,
             samples=tuple(_sample(completion, version) for completion in completions),
         )
 
-    async def _generate(
-        self, prompt: Prompt, token_ids: tuple[int, ...], params: SamplingParams, num_samples: int, seed: int
-    ) -> tuple[int, list[Completion]]:
+    async def score(self, prompt: Prompt, token_ids: tuple[int, ...]) -> list[float]:
+        """Log-probs of each token of a prompt with its response but the first, see `Engine.score`."""
+        return await self._on_any(f"prompt {prompt.id}", lambda engine: engine.score(token_ids))
+
+    async def _on_any(self, what: str, call: Callable[[EngineHandle], Awaitable[Answer]]) -> Answer:
+        """A call on the engine with the fewest requests, and elsewhere again where that engine dies."""
         for _ in range(LIMIT_OF_ATTEMPTS):
             seat = await self._pick()
             engine = seat.engine
             seat.num_waiting += 1
             try:
-                return await self._until_lost(
-                    seat, engine.generate(token_ids, params, num_samples=num_samples, seed=seed)
-                )
+                return await self._until_lost(seat, call(engine))
             except EngineLost:
                 if seat.engine is engine:  # else it is replaced already
                     seat.give_up()
             finally:
                 seat.num_waiting -= 1
-        raise EngineLost(f"prompt {prompt.id}: its engine died {LIMIT_OF_ATTEMPTS} times in a row; see the engine logs")
+        raise EngineLost(f"{what}: its engine died {LIMIT_OF_ATTEMPTS} times in a row; see the engine logs")
 
     async def _pick(self) -> Seat:
         """The ready seat with the fewest requests; waits for a restart when there is none."""
