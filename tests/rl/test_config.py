@@ -44,7 +44,7 @@ def test_the_shipped_configs_load_and_are_found_from_anywhere(tmp_path, monkeypa
         ("reward_statistics=running", "no combination in rewards.combine has a preference to be normalised"),
         ("rewards.combine.math.rule.wieght=1", r"rewards\.combine\.math\.rule\.wieght: unknown key"),
         ("rewards.combine.mth={}", r"rewards: .*combine\.mth: unknown task 'mth'; did you mean 'math'\?"),
-        ("recipe=grop", "recipe: unknown 'grop'; known are grpo"),
+        ("recipe=grop", "recipe: unknown 'grop'; known are distill, grpo"),
     ],
 )
 def test_a_fault_is_named_with_its_remedy(override, message):

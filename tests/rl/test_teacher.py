@@ -1,4 +1,4 @@
-"""A frozen teacher beside the student: against both models alone in plain torch, over packing, ZeRO stages and ranks."""
+"""A frozen teacher beside the student against both models alone, over packing, ZeRO stages and ranks."""
 
 import functools
 
