@@ -122,6 +122,9 @@ class RayEngine:
     ) -> tuple[int, list[Completion]]:
         return await self._call(self.actor.generate.remote(prompt_token_ids, params, **options))
 
+    async def score(self, token_ids: tuple[int, ...]) -> list[float]:
+        return await self._call(self.actor.score.remote(token_ids))
+
     async def progress(self) -> int:
         return await self._call(self.actor.progress.remote())
 

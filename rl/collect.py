@@ -3,18 +3,29 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from rewards.combine import soft_overlong
 from rewards.types import RewardRequest, RewardResult
-from rl.filters import GroupFilter
 from rl.prompts import Draw
 from rl.reward_statistics import Recombine, as_scored
 from rl.seeds import derive_seed
 from rl.types import ScoredGroup, StepMetrics
 from rollout.types import Group, Prompt, Sample, SamplingParams
 
-CollectGroup = Callable[[Draw], Coroutine[Any, Any, ScoredGroup]]
+
+class Collected(Protocol):
+    """What is made of a draw; `failure` says what went wrong with a sample, if something did."""
+
+    @property
+    def draw(self) -> int: ...
+
+    @property
+    def failure(self) -> str: ...
+
+
+GroupType = TypeVar("GroupType", bound=Collected)
+CollectGroup = Callable[[Draw], Coroutine[Any, Any, GroupType]]
 
 
 class Stream(Protocol):
@@ -33,7 +44,7 @@ class ResponseScorer(Protocol):
     async def score(self, requests: list[RewardRequest]) -> list[RewardResult]: ...
 
 
-class Collector:
+class Collector(Generic[GroupType]):
     """Keeps groups in the making and hands them out in the order in which their prompts were drawn.
 
     A group holds one of `(max_staleness + 1) * groups_per_step` slots from the draw of its prompt until
@@ -46,7 +57,7 @@ class Collector:
     def __init__(
         self,
         prompts: Stream,
-        collect_group: CollectGroup,
+        collect_group: CollectGroup[GroupType],
         *,
         groups_per_step: int,
         max_staleness: int,
@@ -59,10 +70,10 @@ class Collector:
         self.groups_per_step = groups_per_step
         self.num_ahead = max_staleness * groups_per_step  # what the steps after this one are sure to settle
         self.max_draws_per_step, self.timeout_s, self.progress = max_draws_per_step, timeout_s, progress
-        self._line: OrderedDict[int, tuple[Draw, asyncio.Task[ScoredGroup]]] = OrderedDict()
+        self._line: OrderedDict[int, tuple[Draw, asyncio.Task[GroupType]]] = OrderedDict()
         self._num_learning = 0  # taken, not yet released
 
-    async def __aenter__(self) -> "Collector":
+    async def __aenter__(self) -> "Collector[GroupType]":
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -77,13 +88,13 @@ class Collector:
             draw = self.prompts.draw()
             self._line[draw.index] = (draw, asyncio.create_task(self.collect_group(draw)))
 
-    async def take(self, count: int, keep: GroupFilter) -> tuple[list[ScoredGroup], StepMetrics]:
+    async def take(self, count: int, keep: Callable[[GroupType], str | None]) -> tuple[list[GroupType], StepMetrics]:
         """The next `count` groups that `keep` has no reason to drop, and what was dropped.
 
         Fewer come back after `max_draws_per_step` settled draws. Raises TimeoutError naming the prompt that did
         not come, and RuntimeError when not one group was kept.
         """
-        taken: list[ScoredGroup] = []
+        taken: list[GroupType] = []
         dropped: dict[str, int] = {}
         failure = ""
         while len(taken) < count and (left := self.max_draws_per_step - len(taken) - sum(dropped.values())) > 0:
@@ -96,24 +107,25 @@ class Collector:
                 self.progress(len(taken), count)
             else:
                 dropped[reason] = dropped.get(reason, 0) + 1
-                failure = failure or _failure(group)
+                failure = failure or group.failure
                 self.prompts.mark_rejected(group.draw)
         if not taken:
             reasons = ", ".join(f"{reason} {times} times" for reason, times in sorted(dropped.items()))
+            example = f" (for example: {failure})" if failure else ""
             raise RuntimeError(
                 f"no group to learn from after {self.max_draws_per_step} draws ({reasons}): the task is too hard or "
-                f"too easy for the model, or its reward fails{failure}; see group_filters and max_draws_per_step"
+                f"too easy for the model, or its reward fails{example}; see group_filters and max_draws_per_step"
             )
         self._fill(0)  # sampling goes on while the learner works, as far as the bound allows
         metrics = {f"group/rejected/{reason}": float(times) for reason, times in dropped.items()}
         return taken, metrics | {"group/rejected": float(sum(dropped.values())), "group/kept": float(len(taken))}
 
-    async def _head(self) -> ScoredGroup:
+    async def _head(self) -> GroupType:
         index, (draw, task) = next(iter(self._line.items()))
         done, _ = await asyncio.wait([task], timeout=self.timeout_s)
         if not done:
             raise TimeoutError(
-                f"prompt {draw.prompt.id} (draw {index}) had no scored group within collect_timeout_s = "
+                f"prompt {draw.prompt.id} (draw {index}) had no finished group within collect_timeout_s = "
                 f"{self.timeout_s:.0f} s"
             )
         del self._line[index]
@@ -126,12 +138,6 @@ class Collector:
         self._fill(self.groups_per_step)
 
 
-def _failure(group: ScoredGroup) -> str:
-    """Why one of its samples has no score, if one has none."""
-    failed = [reward for reward in group.rewards if reward.score is None]
-    return f" (for example: {failed[0].status}: {failed[0].reason})" if failed else ""
-
-
 def make_collect_group(
     sampler: GroupSampler,
     scorer: ResponseScorer,
@@ -141,7 +147,7 @@ def make_collect_group(
     seed: int,
     overlong_cache_tokens: int = 0,
     freeze: Callable[[str], Recombine] = as_scored,
-) -> CollectGroup:
+) -> CollectGroup[ScoredGroup]:
     """Sample a prompt and judge its responses as soon as they are there.
 
     `freeze` gives what makes the scores of a task's group anew, by the statistics of the moment of its draw. With

@@ -63,6 +63,23 @@ def updates_in_words(learner: LearnerConfig, packing: PackingConfig, num_sequenc
     )
 
 
+def check_training_sampling(sampling: SamplingParams, engine: EngineConfig) -> None:
+    """ValueError for samples that do not show the policy, or that do not fit."""
+    distorted = [name for name in UNDISTORTED if getattr(sampling, name) != UNDISTORTED[name]]
+    if distorted:
+        raise ValueError(
+            f"sampling.{distorted[0]} must be off ({UNDISTORTED[distorted[0]]}) in training: the learner's log-probs "
+            "are of the whole distribution, and another one would bias every ratio"
+        )
+    if sampling.temperature == 0:
+        raise ValueError("sampling.temperature is 0: greedy samples of one prompt are all alike and teach nothing")
+    if sampling.max_tokens >= engine.max_context_tokens:
+        raise ValueError(
+            f"sampling.max_tokens = {sampling.max_tokens} leaves no room for a prompt in "
+            f"engine.max_context_tokens = {engine.max_context_tokens}"
+        )
+
+
 class GRPOConfig(RecipeConfig):
     """Reasoning RL: groups of responses to each prompt, judged, and learned from with a policy gradient."""
 
@@ -96,21 +113,9 @@ class GRPOConfig(RecipeConfig):
         check_engine(
             self.engine.thinking_budget, [s.thinking_budget for s in own], [e.thinking_budgets for e in self.evals]
         )
-        distorted = [name for name in UNDISTORTED if getattr(self.sampling, name) != UNDISTORTED[name]]
-        if distorted:
-            raise ValueError(
-                f"sampling.{distorted[0]} must be off ({UNDISTORTED[distorted[0]]}) in training: the learner's "
-                "log-probs are of the whole distribution, and another one would bias every ratio"
-            )
-        if self.sampling.temperature == 0:
-            raise ValueError("sampling.temperature is 0: greedy samples of one prompt are all alike and teach nothing")
+        check_training_sampling(self.sampling, self.engine)
         if self.overlong_cache_tokens >= self.sampling.max_tokens:
             raise ValueError("overlong_cache_tokens must be below sampling.max_tokens")
-        if self.sampling.max_tokens >= self.engine.max_context_tokens:
-            raise ValueError(
-                f"sampling.max_tokens = {self.sampling.max_tokens} leaves no room for a prompt in "
-                f"engine.max_context_tokens = {self.engine.max_context_tokens}"
-            )
         for config in self.evals:
             if config.hook is None and config.sampling.max_tokens >= self.engine.max_context_tokens:
                 raise ValueError(

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from rl.config import EvaluateConfig, GRPOConfig, RecipeConfig, RewardModelConfig, SFTConfig
 from rl.curation.config import CurateConfig, FuseConfig, SelectConfig
+from rl.distill_config import DistillConfig
 from rl.pipeline_config import PipelineConfig, escape_references, references
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -19,6 +20,7 @@ Config = TypeVar("Config", bound=BaseModel)
 
 CONFIGS: dict[str, type[RecipeConfig]] = {
     "curate": CurateConfig,
+    "distill": DistillConfig,
     "eval": EvaluateConfig,
     "fuse": FuseConfig,
     "grpo": GRPOConfig,

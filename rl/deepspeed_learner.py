@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from rl.deepspeed_weights import ShardedWeights
+from rl.divergence_head import Alignment
 from rl.experts import load_balancing_coefficient
 from rl.learner import Bucket, LearnerConfig, scheduled_lr
 from rl.objectives import ObjectiveConfig, make_objective
@@ -18,6 +19,7 @@ from rl.pairwise import PairwiseConfig
 from rl.policy import load_policy
 from rl.reward_model import load_reward_model
 from rl.routing import ExpertRouting
+from rl.teacher import AlignmentConfig, FrozenTeacher
 from rl.types import Computed, MicroBatch, StepMetrics, TrainBatch, UpdateCounts
 from rollout.precision import resolve_precision
 
@@ -82,6 +84,7 @@ class DeepSpeedRank:
         self.weights = ShardedWeights(policy.model, config)
         self.objective = make_objective(objective)
         self.frozen = self._make_frozen() if self.objective.needs_frozen else None
+        self.teacher = self._make_teacher(objective, temperature) if isinstance(objective, AlignmentConfig) else None
         self.num_updates = 0
         self._norm: float | None = None
         if config.zero_stage == 0:
@@ -117,14 +120,25 @@ class DeepSpeedRank:
             "steps_per_print": 10**9,
         }
 
-    def _make_frozen(self) -> Callable[..., tuple[Tensor, Tensor]]:
+    def _make_frozen(self) -> Callable[..., Any]:
         """The weights of the start, without gradient, sharded like the policy under ZeRO-3."""
+        return self._freeze(self._load(), self.precision)
+
+    def _make_teacher(self, config: AlignmentConfig, temperature: float) -> FrozenTeacher:
+        """The teacher's weights, sharded like the policy under ZeRO-3; its head alone is whole on every rank."""
+        precision = resolve_precision(config.teacher.dtype)
+        policy = load_policy(config.teacher.model, dtype=DTYPES[precision])
+        head_VH = policy.model.lm_head.weight.detach()[: config.vocabulary_size].to(self.device, copy=True)
+        settings = config.settings(temperature, self.config.logits_chunk)
+        return FrozenTeacher(self._freeze(policy, precision), head_VH, settings)
+
+    def _freeze(self, policy: torch.nn.Module, precision: str) -> Callable[..., Any]:
         import deepspeed
 
-        policy = self._load().requires_grad_(False).eval()
+        policy = policy.requires_grad_(False).eval()
         if self.config.zero_stage < 3:
             return policy.to(self.device)
-        config = self._deepspeed_config()
+        config = self._deepspeed_config() | {"bf16": {"enabled": precision == "bfloat16"}}
         del config["optimizer"]
         engine, *_ = deepspeed.initialize(model=policy, config=config)
         return engine
@@ -180,20 +194,25 @@ class DeepSpeedRank:
                     self._forward(micro.to(self.device), weight, final=False)
         self.routing.fix_counts(len(update.micro_batches))
 
-    def _forward(self, micro: MicroBatch, weight: float, *, final: bool = True) -> tuple[Tensor, Tensor]:
+    def _forward(
+        self, micro: MicroBatch, weight: float, *, final: bool = True, compare: Any = None
+    ) -> tuple[Tensor, ...]:
+        extra = () if compare is None else (compare,)
         with self.routing.watch(micro, weight, final=final):
-            return self.engine(*micro.model_inputs)
+            return self.engine(*micro.model_inputs, *extra)
 
     def _backward(
         self, micro: MicroBatch, weight: float, start_N: Tensor | None, counts: UpdateCounts
     ) -> tuple[dict[str, Tensor], float]:
         micro = micro.to(self.device)
-        logprobs_N, entropy_N = self._forward(micro, weight)
+        compare = None if self.teacher is None else self.teacher.comparison(micro)
+        logprobs_N, entropy_N, *aligned = self._forward(micro, weight, compare=compare)
         computed = Computed(
             logprobs_N=logprobs_N,
             entropy_N=entropy_N,
             start_logprobs_N=start_N,
             frozen_logprobs_N=self._frozen_logprobs(micro),
+            alignment=Alignment(*aligned) if aligned else None,
         )
         loss, sums = self.objective(micro, computed, counts)
         loss = loss + self.routing.loss()

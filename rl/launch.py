@@ -25,6 +25,7 @@ from rl.stages import make_stages
 # Each is `async (config, log) -> None`, and is imported when it is run.
 RECIPES: dict[str, str] = {
     "curate": "rl.recipes.curate:curate",
+    "distill": "rl.recipes.distill:train",
     "eval": "rl.recipes.evaluate:evaluate",
     "fuse": "rl.recipes.fuse:make_set",
     "grpo": "rl.recipes.grpo:train",

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rl.plugins import check_name, find_function
 from rl.progress import Progress
-from rl.types import ScoredGroup, StepMetrics
+from rl.types import StepMetrics
 
 Sink = Callable[[int, StepMetrics], None]
 TRACKERS = ("wandb", "mlflow", "swanlab")
@@ -150,11 +150,10 @@ class RunLog:
         self._seconds.clear()
         return row
 
-    def write_samples(self, step: int, groups: Sequence[ScoredGroup], advantages: Sequence[Sequence[float]]) -> None:
-        """All responses of a step with every component of their rewards."""
+    def write_samples(self, step: int, rows: Sequence[dict[str, Any]]) -> None:
+        """All responses of a step, a row a group (`rl/sample_rows.py`)."""
         if step % self.config.samples_every_steps:
             return
-        rows = [_sample_row(group, values) for group, values in zip(groups, advantages, strict=True)]
         path = self.folder / "samples" / f"step-{step}.jsonl"
         path.unlink(missing_ok=True)
         _append(path, rows)
@@ -231,32 +230,6 @@ def _append(path: Path, rows: Sequence[dict[str, Any]]) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise OSError(f"cannot write {path}: {error.strerror}; free some space and go on with --resume") from error
-
-
-def _sample_row(scored: ScoredGroup, advantages: Sequence[float]) -> dict[str, Any]:
-    group, prompt = scored.group, scored.group.prompt
-    return {
-        "id": prompt.id,
-        "draw": scored.draw,
-        "task": prompt.task,
-        "messages": [dict(message) for message in prompt.messages],
-        "reference": prompt.reference,
-        "responses": [
-            {
-                "text": sample.text,
-                "score": reward.score,
-                "status": reward.status,
-                "components": reward.components,
-                "extracted": reward.extracted,
-                "reason": reward.reason,
-                "advantage": advantage,
-                "length": sample.num_sampled,
-                "finish_reason": sample.finish_reason,
-                "policy_version": sample.policy_version,
-            }
-            for sample, reward, advantage in zip(group.samples, scored.rewards, advantages, strict=True)
-        ],
-    }
 
 
 def _open_sink(name: str, folder: Path, stack: ExitStack) -> Sink:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rl.architecture import Architecture, find_architecture
 from rl.config import EvaluateConfig, GRPOConfig, RecipeConfig, SFTConfig
+from rl.distill_config import DistillConfig
 from rl.learner import LearnerConfig
 from rl.objectives import CrossEntropyConfig
 from rollout.engine import EngineConfig
@@ -16,6 +17,9 @@ SIZES = {"bfloat16": 2, "float32": 4}
 LEARNER_MARGIN_GIB = 6.0
 PROMPT_TOKENS = 2048  # of a prompt, beside the longest response
 ENGINE_MARGIN_GIB = 3.0  # context, activations of a prefill, sampler
+
+
+Trained = GRPOConfig | SFTConfig | DistillConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +43,14 @@ class Need:
 def plan_memory(config: RecipeConfig, *, on_gpu: bool) -> list[Need]:
     """The learner's ranks and the engines of a config; nothing for a recipe that has neither."""
     needs = []
-    if isinstance(config, GRPOConfig | SFTConfig):
+    if isinstance(config, Trained):
         needs.append(learner_need(config, find_architecture(config.model), on_gpu=on_gpu))
-    if isinstance(config, GRPOConfig | EvaluateConfig) or (isinstance(config, SFTConfig) and config.evals):
+    if isinstance(config, GRPOConfig | DistillConfig | EvaluateConfig) or (
+        isinstance(config, SFTConfig) and config.evals
+    ):
         needs.append(engine_need(config.engine, find_architecture(config.model), on_gpu=on_gpu))
+    if isinstance(config, DistillConfig) and config.mode == "sampled_token":
+        needs.append(engine_need(config.teacher.engine, find_architecture(config.teacher.model), on_gpu=on_gpu))
     return needs
 
 
@@ -50,13 +58,17 @@ def num_gpus(needs: list[Need]) -> int:
     return sum(need.num_processes * need.gpus_each for need in needs)
 
 
-def learner_need(config: GRPOConfig | SFTConfig, model: Architecture, *, on_gpu: bool) -> Need:
+def learner_need(config: Trained, model: Architecture, *, on_gpu: bool) -> Need:
     """A rank of the learner: state sharded as the ZeRO stage says (1910.02054, section 3), and one micro-batch."""
     learner, longest = config.learner, longest_row(config)
     size = _size(learner.dtype, on_gpu)
     parts = state_gib(model, learner, size)
     if not isinstance(config.loss, CrossEntropyConfig) and config.loss.needs_frozen_logprobs:
         parts["frozen copy"] = parts["weights"]
+    if isinstance(config, DistillConfig) and config.mode == "full_vocabulary":
+        shards = learner.num_ranks if learner.zero_stage == 3 else 1
+        teacher, width = find_architecture(config.teacher.model), _size(config.teacher.dtype, on_gpu)
+        parts["teacher"] = teacher.num_parameters * width / shards / GIB
     micro_batch = max(config.packing.tokens_per_micro_batch, longest)  # one sequence is never split
     tokens = micro_batch * size * model.num_layers * model.hidden / GIB
     layer = micro_batch * layer_bytes_per_token(model, size) / GIB
@@ -79,13 +91,13 @@ def state_gib(model: Architecture, learner: LearnerConfig, size: int) -> dict[st
     }
 
 
-def loading_gib(config: GRPOConfig | SFTConfig) -> float:
+def loading_gib(config: Trained) -> float:
     """Memory of the host while the learner starts: every rank has read the whole model before it is sharded."""
     size = _size(config.learner.dtype, on_gpu=True)
     return config.learner.num_ranks * find_architecture(config.model).num_parameters * size / GIB
 
 
-def longest_row(config: GRPOConfig | SFTConfig) -> int:
+def longest_row(config: Trained) -> int:
     """Tokens of the longest row that is computed at once: a sequence, or what packing joins."""
     if isinstance(config, SFTConfig):
         longest = config.max_tokens

@@ -11,7 +11,7 @@ from rl.advantages import is_flat
 from rl.budget_curve import thinking_cut_rate
 from rl.filters import GroupFilter
 from rl.types import ScoredGroup, StepMetrics
-from rollout.types import Episode
+from rollout.types import Episode, Group
 
 MAX_COMPONENTS = 64  # of a task, the commonest: names may come from a plug-in, and each is a column for good
 
@@ -20,31 +20,38 @@ def group_metrics(
     groups: Sequence[ScoredGroup], step: int, combinations: Mapping[str, Combination] | None = None
 ) -> StepMetrics:
     """Reward, rollout and group metrics of a step that made version `step`; names as in docs/metrics.md."""
-    samples = list(chain.from_iterable(group.group.samples for group in groups))
     rewards = list(chain.from_iterable(group.rewards for group in groups))
     scores = [reward.score for reward in rewards if reward.score is not None]
     by_task: dict[str, list[float]] = defaultdict(list)
     for group in groups:
         by_task[group.group.prompt.task] += [score for score in group.scores if score is not None]
-    lengths = [sample.num_sampled for sample in samples]
-    staleness = [step - 1 - sample.policy_version for sample in samples]
     metrics = {
         "reward/mean": _mean(scores),
         "reward/std": float(np.std(scores)) if scores else float("nan"),
+        "group/zero_variance_rate": _mean([is_flat(group.scores) for group in groups]),
+    }
+    metrics |= rollout_metrics([group.group for group in groups], step)
+    metrics |= {f"reward/{task}/mean": _mean(values) for task, values in by_task.items()}
+    for task in by_task:
+        of_task = [group for group in groups if group.group.prompt.task == task]
+        metrics |= _component_metrics(task, of_task) | _veto_rate(task, of_task, (combinations or {}).get(task))
+    return metrics
+
+
+def rollout_metrics(groups: Sequence[Group], step: int) -> StepMetrics:
+    """Lengths, truncation, age, thinking and turns of the samples of a step that made version `step`."""
+    samples = list(chain.from_iterable(group.samples for group in groups))
+    lengths = [sample.num_sampled for sample in samples]
+    staleness = [step - 1 - sample.policy_version for sample in samples]
+    metrics = {
         "rollout/tokens": float(sum(lengths)),
         "rollout/response_length": _mean(lengths),
         "rollout/truncated_rate": _mean([sample.finish_reason == "length" for sample in samples]),
         "rollout/staleness_mean": _mean(staleness),
         "rollout/staleness_max": float(max(staleness)),
-        "group/zero_variance_rate": _mean([is_flat(group.scores) for group in groups]),
     }
-    metrics |= thinking_cut_rate("rollout", [group.group for group in groups])
-    metrics |= {f"reward/{task}/mean": _mean(values) for task, values in by_task.items()}
-    metrics |= _episode_metrics([sample.episode for sample in samples if sample.episode is not None])
-    for task in by_task:
-        of_task = [group for group in groups if group.group.prompt.task == task]
-        metrics |= _component_metrics(task, of_task) | _veto_rate(task, of_task, (combinations or {}).get(task))
-    return metrics
+    episodes = [sample.episode for sample in samples if sample.episode is not None]
+    return metrics | thinking_cut_rate("rollout", groups) | _episode_metrics(episodes)
 
 
 def _episode_metrics(episodes: Sequence[Episode]) -> StepMetrics:

@@ -141,6 +141,20 @@ def build_tiny_qwen3(work: Path, out: Path, *, tied: bool = True, num_experts: i
     tokenizer.save_pretrained(out)
 
 
+def build_tiny_qwen3_teacher(work: Path, out: Path) -> None:
+    """A wider, deeper one with the same vocabulary, an embedding that is padded, and weights of its own."""
+    import torch
+    from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
+
+    build_tiny_qwen3(work, out)
+    changes = {"hidden_size": 96, "num_hidden_layers": 3, "layer_types": None, "tie_word_embeddings": False}
+    config = Qwen3Config.from_pretrained(out)
+    size = -(-len(AutoTokenizer.from_pretrained(out)) // 64) * 64
+    config = Qwen3Config(**(config.to_dict() | changes | {"vocab_size": size}))
+    torch.manual_seed(1)
+    Qwen3ForCausalLM(config).save_pretrained(out)
+
+
 def build_smollm2_preference(work: Path, out: Path) -> None:
     """SmolLM2 with one label: how much likelier "Yes" than "No" comes after a conversation.
 
@@ -167,6 +181,7 @@ BUILDERS: dict[str, Callable[[Path, Path], None]] = {
     "tiny-qwen3-untied": partial(build_tiny_qwen3, tied=False),
     "tiny-qwen3-moe": partial(build_tiny_qwen3, num_experts=8),
     "tiny-qwen3-moe-untied": partial(build_tiny_qwen3, num_experts=8, tied=False),
+    "tiny-qwen3-teacher": build_tiny_qwen3_teacher,
 }
 
 

@@ -12,9 +12,12 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from rl.aggregation import token_weights
+from rl.correction import log_ratio
+from rl.divergence import excess_exp
 from rl.entropy import applied_entropy_coefficient, next_entropy_coefficient
 from rl.losses import LossConfig, LossInputs, make_policy_loss, metric_values
 from rl.pairwise import PairwiseConfig, PairwiseObjective
+from rl.teacher import AlignmentConfig
 from rl.types import Computed, MicroBatch, StepMetrics, UpdateCounts
 
 
@@ -27,7 +30,7 @@ class CrossEntropyConfig(BaseModel):
     aggregation: Literal["token_mean", "sequence_mean"] = "token_mean"
 
 
-ObjectiveConfig = LossConfig | CrossEntropyConfig | PairwiseConfig
+ObjectiveConfig = LossConfig | CrossEntropyConfig | PairwiseConfig | AlignmentConfig
 
 
 class Objective(Protocol):
@@ -122,8 +125,46 @@ class CrossEntropyObjective:
         pass
 
 
+class AlignmentObjective:
+    """Σ w_t · D_t, the divergence of student and teacher at each sampled token, with the weights of the aggregation."""
+
+    needs_start = needs_frozen = False
+
+    def __init__(self, config: AlignmentConfig) -> None:
+        self.config = config.divergence
+
+    def __call__(self, micro: MicroBatch, computed: Computed, counts: UpdateCounts) -> tuple[Tensor, dict[str, Tensor]]:
+        alignment = computed.alignment
+        assert alignment is not None, "a learner with a teacher computes the alignment"
+        assert micro.sampler_logprobs_N is not None, "what is aligned was sampled"
+        loss_N = alignment.divergence_N
+        weights_N = token_weights(self.config.aggregation, micro.sequence_N, micro.length_S, counts, None)
+        observed = {
+            "loss/distill": loss_N,
+            "loss/mismatch_kl": excess_exp(log_ratio(computed.logprobs_N, micro.sampler_logprobs_N)),
+            "distill/forward_kl": alignment.forward_kl_N,
+            "distill/reverse_kl": alignment.reverse_kl_N,
+            "distill/teacher_entropy": alignment.teacher_entropy_N,
+            "distill/top1_agreement": alignment.agreement_N,
+            "policy/entropy": computed.entropy_N,
+            "num_tokens": torch.ones_like(loss_N),
+        }
+        return (weights_N * loss_N).sum(), {name: value_N.detach().sum() for name, value_N in observed.items()}
+
+    def metrics(self, sums: Mapping[str, float], num_updates: int) -> StepMetrics:
+        return metric_values(sums, num_updates)
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        pass
+
+
 def make_objective(config: ObjectiveConfig) -> Objective:
     """The objective that a config asks for."""
     if isinstance(config, PairwiseConfig):
         return PairwiseObjective(config)
+    if isinstance(config, AlignmentConfig):
+        return AlignmentObjective(config)
     return CrossEntropyObjective(config) if isinstance(config, CrossEntropyConfig) else PolicyObjective(config)

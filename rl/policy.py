@@ -1,5 +1,6 @@
 """The policy as the learner computes it: packed rows in, log-probs and entropies of trainable tokens out."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -81,8 +82,12 @@ def _centred_logits(hidden_NH: Tensor, weight_VH: Tensor, temperature: float) ->
     return logits.sub_(logits.amax(-1, keepdim=True))
 
 
+# Of hidden states [N, H], the head's weight [V, H] and target ids [N]: what a forward pass gives in place of log-probs.
+HeadFunction = Callable[[Tensor, Tensor, Tensor], Any]
+
+
 class LogProbHead(nn.Linear):
-    """The model's output head, which answers with log-probs instead of logits.
+    """The model's output head, which answers with log-probs instead of logits, or with what `compute` makes.
 
     One call a forward pass: under ZeRO-3 ranks with different numbers of calls would wait for each other.
     """
@@ -90,7 +95,9 @@ class LogProbHead(nn.Linear):
     temperature: float
     chunk: int
 
-    def forward(self, hidden_NH: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def forward(self, hidden_NH: Tensor, target_N: Tensor, compute: HeadFunction | None = None) -> Any:  # type: ignore[override]
+        if compute is not None:
+            return compute(hidden_NH, self.weight, target_N)
         return ChunkedLogProbs.apply(hidden_NH, self.weight, target_N, self.temperature, self.chunk)
 
 
@@ -126,8 +133,12 @@ class Policy(nn.Module):
         segment_BT: Tensor,
         source_N: Tensor,
         target_N: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Log-probs and entropies [N] (float32, nats) of the trainable tokens; see `MicroBatch` for the axes."""
+        compute: HeadFunction | None = None,
+    ) -> Any:
+        """Log-probs and entropies [N] (float32, nats) of the trainable tokens; see `MicroBatch` for the axes.
+
+        `compute` makes something else of the hidden states, inside this forward pass as ZeRO-3 wants it.
+        """
         hidden_BTH = self.model.model(
             input_ids=input_ids_BT,
             attention_mask=visibility(group_BT, segment_BT),
@@ -135,7 +146,7 @@ class Policy(nn.Module):
             use_cache=False,  # with a cache transformers takes packed rows for one sequence, without an error
         ).last_hidden_state
         hidden_NH = hidden_BTH.flatten(0, 1).index_select(0, source_N)
-        return self.model.lm_head(hidden_NH, target_N)
+        return self.model.lm_head(hidden_NH, target_N, compute)
 
 
 def load_policy(

@@ -13,6 +13,8 @@ from rollout.types import Group, Message
 if TYPE_CHECKING:
     import torch
 
+    from rl.divergence_head import Alignment
+
 StepMetrics = dict[str, float]
 
 
@@ -30,6 +32,36 @@ class ScoredGroup:
     @property
     def scores(self) -> list[float | None]:
         return [reward.score for reward in self.rewards]
+
+    @property
+    def failure(self) -> str:
+        """Why one of its samples has no score, if one has none."""
+        failed = [reward for reward in self.rewards if reward.score is None]
+        return f"{failed[0].status}: {failed[0].reason}" if failed else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudentGroup:
+    """A group to be taught, without judgements.
+
+    `is_known[i]`: sample i holds only ids that the teacher knows; others are masked, and counted.
+    `teacher_logprobs[i]`: a served teacher's, at each token of sample i; None with a teacher beside the learner.
+    """
+
+    group: Group
+    draw: int
+    is_known: tuple[bool, ...]
+    teacher_logprobs: tuple[tuple[float, ...], ...] | None = None
+
+    def __post_init__(self) -> None:
+        assert len(self.is_known) == len(self.group.samples), "one answer a sample"
+        if self.teacher_logprobs is not None:
+            for sample, logprobs in zip(self.group.samples, self.teacher_logprobs, strict=True):
+                assert len(logprobs) == len(sample.token_ids), "one log-prob of the teacher a token"
+
+    @property
+    def failure(self) -> str:
+        return "" if all(self.is_known) else "a token id that the teacher does not know"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,13 +145,15 @@ class Computed:
 
     `logprobs_N` and `entropy_N` are the learner's and have a gradient; `start_logprobs_N` its own before the first
     update of the step (None: this is the first and only one); `frozen_logprobs_N` those of the frozen reference. A
-    reward model has scores in place of log-probs.
+    reward model has scores in place of log-probs. `alignment` compares with a frozen teacher; where it is there, it
+    alone has a gradient.
     """
 
     logprobs_N: "torch.Tensor"
     entropy_N: "torch.Tensor"
     start_logprobs_N: "torch.Tensor | None" = None
     frozen_logprobs_N: "torch.Tensor | None" = None
+    alignment: "Alignment | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

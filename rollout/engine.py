@@ -196,6 +196,25 @@ class Engine:
         assert len(final.outputs) == num_samples, f"asked {num_samples} samples, got {len(final.outputs)}"
         return version, [_completion(output) for output in final.outputs]
 
+    async def score(self, token_ids: tuple[int, ...]) -> list[float]:
+        """Log-probs, in nats at temperature 1, of each token but the first, given those before it.
+
+        The context has room for one token more, which vLLM generates and which is dropped.
+        """
+        from vllm import SamplingParams as VLLMSamplingParams
+        from vllm.inputs import TokensPrompt
+        from vllm.sampling_params import RequestOutputKind
+
+        self._next_request += 1
+        wanted = VLLMSamplingParams(max_tokens=1, prompt_logprobs=0, output_kind=RequestOutputKind.FINAL_ONLY)
+        prompt = TokensPrompt(prompt_token_ids=list(token_ids), cache_salt=f"v{self.version}")
+        final = None
+        async for output in self._llm.generate(prompt, wanted, request_id=f"r{self._next_request}"):
+            final = output
+        assert final is not None, "vLLM ended a request without an output"
+        pairs = zip(token_ids[1:], final.prompt_logprobs[1:], strict=True)
+        return [float(at_position[token].logprob) for token, at_position in pairs]
+
     async def begin_update(self) -> None:
         """Freeze the requests in flight and get ready for new weights."""
         await self._llm.pause_generation(mode="keep", clear_cache=False)

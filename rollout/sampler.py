@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from rollout.budget import ThinkingBudget, make_budget
 from rollout.chat import Chat
@@ -13,9 +13,7 @@ from rollout.types import Group, Prompt, Sample, SamplingParams
 
 WATCH_EVERY_S = 2.0
 LIMIT_OF_ATTEMPTS = 3
-
-
-Answer = Awaitable[tuple[int, list[Completion]]]  # a version, and the responses
+Answer = TypeVar("Answer")
 
 
 class EngineLost(Exception):
@@ -36,6 +34,8 @@ class EngineHandle(Protocol):
         seed: int,
         budget: ThinkingBudget | None = None,
     ) -> tuple[int, list[Completion]]: ...
+
+    async def score(self, token_ids: tuple[int, ...]) -> list[float]: ...
 
     async def progress(self) -> int: ...
 
@@ -122,11 +122,10 @@ class Sampler:
     ) -> tuple[Sample, ...]:
         """What the policy says after these tokens, which begin with the prompt's. Each turn has the whole budget."""
         budget = self._budget(prompt, token_ids)
-
-        def ask(engine: EngineHandle) -> Answer:
-            return engine.generate(token_ids, params, num_samples=num_samples, seed=seed, budget=budget)
-
-        version, completions = await self._generate(prompt.id, ask)
+        version, completions = await self._on_any(
+            f"prompt {prompt.id}",
+            lambda engine: engine.generate(token_ids, params, num_samples=num_samples, seed=seed, budget=budget),
+        )
         return tuple(_sample(completion, version, budget) for completion in completions)
 
     def _budget(self, prompt: Prompt, token_ids: tuple[int, ...]) -> ThinkingBudget | None:
@@ -136,19 +135,24 @@ class Sampler:
             raise ValueError(f"prompt {prompt.id} has a thinking budget: set engine.thinking_budget to true")
         return make_budget(self.chat, token_ids, prompt.thinking_budget)
 
-    async def _generate(self, prompt_id: str, ask: Callable[[EngineHandle], Answer]) -> tuple[int, list[Completion]]:
+    async def score(self, prompt: Prompt, token_ids: tuple[int, ...]) -> list[float]:
+        """Log-probs of each token of a prompt with its response but the first, see `Engine.score`."""
+        return await self._on_any(f"prompt {prompt.id}", lambda engine: engine.score(token_ids))
+
+    async def _on_any(self, what: str, call: Callable[[EngineHandle], Awaitable[Answer]]) -> Answer:
+        """A call on the engine with the fewest requests, and elsewhere again where that engine dies."""
         for _ in range(LIMIT_OF_ATTEMPTS):
             seat = await self._pick()
             engine = seat.engine
             seat.num_waiting += 1
             try:
-                return await self._until_lost(seat, ask(engine))
+                return await self._until_lost(seat, call(engine))
             except EngineLost:
                 if seat.engine is engine:  # else it is replaced already
                     seat.give_up()
             finally:
                 seat.num_waiting -= 1
-        raise EngineLost(f"prompt {prompt_id}: its engine died {LIMIT_OF_ATTEMPTS} times in a row; see the engine logs")
+        raise EngineLost(f"{what}: its engine died {LIMIT_OF_ATTEMPTS} times in a row; see the engine logs")
 
     async def _pick(self) -> Seat:
         """The ready seat with the fewest requests; waits for a restart when there is none."""

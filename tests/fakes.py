@@ -58,6 +58,17 @@ class FakeSampler:
         return make_group(texts, prompt)
 
 
+class FakeTeacher:
+    """Gives each token minus its id as its log-prob, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, ...]] = []
+
+    async def score(self, prompt: Prompt, token_ids: tuple[int, ...]) -> list[float]:
+        self.asked.append(token_ids)
+        return [-float(token) for token in token_ids[1:]]
+
+
 class FakeScorer:
     """1 for the reference, 0 for anything else; lenient strips an "answer: " first.
 
@@ -248,6 +259,11 @@ class FakeEngine:
         await self._maybe_die("generate")
         self.served.append(prompt_token_ids)
         return version, [Completion((seed % 100,), (-0.5,), f"text {n}", "stop") for n in range(num_samples)]
+
+    async def score(self, token_ids: tuple[int, ...]) -> list[float]:
+        await self._maybe_die("score")
+        self.served.append(token_ids)
+        return [-0.5] * (len(token_ids) - 1)
 
     async def progress(self) -> int:
         await self._maybe_die("progress")

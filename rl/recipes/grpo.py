@@ -19,6 +19,7 @@ from rl.metrics import ErrorRateGuard, group_metrics
 from rl.models import resolve_model, stop_token_ids
 from rl.prompts import PromptStream
 from rl.reward_statistics import RewardStatistics
+from rl.sample_rows import scored_rows
 from rl.shutdown import stop_on_signal
 from rl.weight_sync import publish_weights
 from rollout.sampler import Sampler
@@ -111,7 +112,7 @@ async def train(config: GRPOConfig, log: RunLog) -> None:
                 prompts.mark_learned([group.draw for group in groups])
                 evaluated = await evals.run_if_due(step)
                 # Rows first: a crash in between leaves a row too many, which a resume drops, never one too few.
-                log.write_samples(step, groups, advantages)
+                log.write_samples(step, scored_rows(groups, advantages))
                 measured = group_metrics(groups, step, config.rewards.combine) | drawn | batch.packing
                 log.write(step, measured | learned | evaluated)
                 with log.timer("save"):

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from rl.log import LogConfig, RunLog, as_json, deterministic, new_run_folder, read_metrics
+from rl.sample_rows import scored_rows
 from tests.fakes import make_scored
 
 
@@ -82,7 +83,7 @@ def test_a_resumed_run_writes_again_what_came_after_its_checkpoint(tmp_path):
     with make_log(tmp_path) as log:
         for step in range(4):
             log.write(step, {"reward/mean": step / 10})
-            log.write_samples(step, [make_scored([1.0])], [[0.0]])
+            log.write_samples(step, scored_rows([make_scored([1.0])], [[0.0]]))
             log.write_eval_rows("held-out", step, [{"id": "a"}])
     with make_log(tmp_path) as log:
         log.truncate_after(2)
@@ -139,7 +140,7 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path, kind, monkeypatch
             (tmp_path / name).symlink_to("/dev/full")
         write = {
             "metrics": lambda: log.write(1, {"reward/mean": 0.5}),
-            "samples": lambda: log.write_samples(1, [make_scored([1.0])], [[0.0]]),
+            "samples": lambda: log.write_samples(1, scored_rows([make_scored([1.0])], [[0.0]])),
             "evals": lambda: log.write_eval_rows("s", 1, [{"id": "a"}]),
         }[kind]
         with pytest.raises(OSError, match=rf"cannot write .*{kind}.*jsonl: No space left.*--resume"):
@@ -150,7 +151,7 @@ def test_samples_hold_every_response_and_its_judgement(tmp_path):
     group = make_scored([1.0, None], finish_reason="length")
     with make_log(tmp_path, samples_every_steps=2) as log:
         for step in (1, 2):
-            log.write_samples(step, [group], [[0.7, 0.0]])
+            log.write_samples(step, scored_rows([group], [[0.7, 0.0]]))
     assert not (tmp_path / "samples" / "step-1.jsonl").exists()
     (row,) = lines(tmp_path / "samples" / "step-2.jsonl")
     assert row["messages"] == [{"role": "user", "content": "?"}]

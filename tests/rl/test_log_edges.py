@@ -11,6 +11,7 @@ import pytest
 
 from rl.log import LogConfig, RunLog, new_run_folder
 from rl.progress import Progress
+from rl.sample_rows import scored_rows
 from tests.fakes import make_scored
 
 
@@ -29,7 +30,7 @@ def test_a_component_that_is_no_number_is_null_in_the_samples(tmp_path):
     group = make_scored([1.0])
     group.rewards[0].components.update(answer=float("nan"), format=float("inf"))
     with make_log(tmp_path) as log:
-        log.write_samples(1, [group], [[0.5]])
+        log.write_samples(1, scored_rows([group], [[0.5]]))
     row = json.loads((tmp_path / "samples" / "step-1.jsonl").read_text(), parse_constant=pytest.fail)
     assert row["responses"][0]["components"] == {"answer": None, "format": None}
 

@@ -62,6 +62,18 @@ async def test_settings_of_evaluations_reach_the_sampler(sampler):
     assert len(set(novel)) > len(set(greedy)), "what was said is said less often"
 
 
+async def test_scores_are_the_logprobs_of_given_tokens(sampler, tiny_model):
+    """Also where a crowd asks at once, and after another request has cached what they begin with."""
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    params = SamplingParams(max_tokens=40, temperature=1.5)
+    group = await sampler.sample(prompt("What is 2 + 2?" * 4), params=params, num_samples=4, seed=7)
+    whole = [group.prompt_token_ids + sample.token_ids for sample in group.samples]
+    scores = await asyncio.gather(*(sampler.score(group.prompt, ids) for ids in whole))
+    for sample, given, expected in zip(group.samples, scores, plain_logprobs(model, group), strict=True):
+        torch.testing.assert_close(torch.tensor(given[-len(sample.token_ids) :]), expected, atol=1e-4, rtol=0)
+    assert [len(given) for given in scores] == [len(ids) - 1 for ids in whole]
+
+
 async def test_a_seed_gives_the_same_samples_alone_and_in_a_crowd(sampler):
     alone = await sampler.sample(prompt("hello"), params=PARAMS, num_samples=4, seed=11)
     crowd = await asyncio.gather(
