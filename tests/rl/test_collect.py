@@ -93,7 +93,7 @@ async def test_a_group_that_never_comes_is_named():
         raise AssertionError
 
     async with collector(FakeStream(), never, timeout_s=0.05) as line:
-        with pytest.raises(TimeoutError, match=r"prompt p0 \(draw 0\) had no scored group"):
+        with pytest.raises(TimeoutError, match=r"prompt p0 \(draw 0\) had no finished group"):
             await line.take(4, lambda group: None)
     assert not [task for task in asyncio.all_tasks() if "<locals>.never" in repr(task)], (
         "no task outlives the collector"
