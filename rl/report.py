@@ -28,6 +28,14 @@ CHARTS: tuple[tuple[str, str, dict[str, str]], ...] = (
     ),
     ("Entropy", "Of the policy, at the tokens that it learned from.", {"nats a token": "policy/entropy"}),
     (
+        "Teacher",
+        "How far the student is from it, and how often both would say the same.",
+        {
+            "nats a token": "distill/forward_kl distill/reverse_kl distill/teacher_entropy",
+            "share of tokens": "distill/top1_agreement",
+        },
+    ),
+    (
         "Sampler against learner",
         "The same weights in two programs: a small gap, and ratios near 1.",
         {
