@@ -24,6 +24,8 @@ END_MARKS = (
     "</s>",
     "<|eot_id|>",
     "<|end_of_text|>",
+    "<|end|>",
+    "<|return|>",
     "<end_of_turn>",
     "<｜end▁of▁sentence｜>",
 )
