@@ -231,6 +231,15 @@ async def test_slimes_remote_rm_gets_the_reward_of_its_sample(url, prompt, label
     assert await post_as_their_clients_do(f"{url}/slime?task=math", payload) == 1.0
 
 
+async def test_slime_keeps_the_end_mark_in_a_response_and_it_is_no_part_of_the_answer(url):
+    """Its sampler asks SGLang for special tokens and for the stop, unless --rollout-skip-special-tokens is given."""
+    payload = {"prompt": PROMPT, "response": "Paris<|im_end|>", "label": "Paris"}
+    assert await post_as_their_clients_do(f"{url}/slime?task=exact", payload) == 1.0
+    payload["response"] = "Paris<END>"
+    assert await post_as_their_clients_do(f"{url}/slime?task=exact", payload) == 0.0
+    assert await post_as_their_clients_do(f"{url}/slime?task=exact&end=<END>", payload) == 1.0
+
+
 async def test_slime_without_a_label_is_told_by_503_and_tries_again(url):
     payload = {"prompt": PROMPT, "response": "\\boxed{7}", "label": None}
     with pytest.raises(aiohttp.ClientResponseError) as raised:
