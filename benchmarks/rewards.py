@@ -137,9 +137,10 @@ async def measure(options: argparse.Namespace, tell: Callable[[str], None]) -> d
     parts = options.part or PARTS
     figures: dict[str, dict[str, float]] = {}
     if options.soak:
-        from benchmarks.soak import soak
+        from benchmarks.soak import SHORT, USUAL, soak
 
-        return {"soak": await soak(options.requests, options.workers, tell)}
+        limits = SHORT if options.short_limits else USUAL
+        return {"soak": await soak(options.requests, options.workers, tell, limits=limits)}
     async with Scorer(ScorerConfig(num_workers=options.workers)) as scorer:
         if "speed" in parts:
             figures["speed"] = await measure_speed(scorer, options.repeats, options.num, tell)
@@ -161,6 +162,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--soak", action="store_true", help="the soak alone")
     parser.add_argument("--requests", type=int, default=10_000, help="of the soak")
+    parser.add_argument(
+        "--short-limits", action="store_true", help="of the soak: hostile requests, and slow ones, cost less time"
+    )
     parser.add_argument("--json", action="store_true", help="end with a line of JSON")
     options = parser.parse_args()
     figures = asyncio.run(measure(options, lambda line: print(line, flush=True)))

@@ -17,10 +17,22 @@ from rewards.types import RewardRequest, RewardResult
 HOSTILE = str(Path(__file__).with_name("hostile.py"))
 HOSTILE_EVERY = 100
 BATCH_PER_WORKER = 64
-SLOW_S = 0.5  # a case that takes longer on its own is drawn as rarely as that makes it
 MAX_GROWTH = 1.10
 KINDS = "hang", "crash", "memory", "huge", "huge for a worker"
 OUTCOMES = {"hang": (None, "timeout"), "crash": (None, "error"), "memory": (None, "error"), "huge": (0, "ok")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Of a worker; and the seconds beyond which a case is drawn as rarely as its time makes it."""
+
+    timeout_s: float
+    memory_mib: int
+    slow_s: float
+
+
+USUAL = Limits(timeout_s=10, memory_mib=1024, slow_s=0.5)
+SHORT = Limits(timeout_s=3, memory_mib=512, slow_s=0.05)  # for 100,000 requests within an hour on two cores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,24 +98,29 @@ def check_results(items: list[Item], results: list[RewardResult]) -> list[str]:
     return faults
 
 
-async def _weights(scorer: Scorer, cases: list[tuple[Task, Case]]) -> list[float]:
+async def _weights(scorer: Scorer, cases: list[tuple[Task, Case]], slow_s: float) -> list[float]:
     """How often to draw each case: from one timed pass over all of them, which also warms the parent up."""
     items = [_benign(task, case, number) for number, (task, case) in enumerate(cases)]
     results = await _score(scorer, items)
     assert not (faults := check_results(items, results)), f"before the soak: {faults[:3]}"
-    return [min(1.0, SLOW_S / max(result.ms / 1e3, 1e-3)) for result in results]
+    return [min(1.0, slow_s / max(result.ms / 1e3, 1e-3)) for result in results]
 
 
-async def soak(num_requests: int, num_workers: int, tell: Callable[[str], None], seed: int = 0) -> dict[str, float]:
+async def soak(
+    num_requests: int, num_workers: int, tell: Callable[[str], None], seed: int = 0, limits: Limits = USUAL
+) -> dict[str, float]:
     """Score in bounded batches at full concurrency. Raises AssertionError with what was lost, wrong or has grown."""
-    config = ScorerConfig(num_workers=num_workers, timeout_s=10, memory_mib=1024, plugins=[HOSTILE])
+    tell(f"limits: {limits.timeout_s:g} s and {limits.memory_mib} MiB a response; rarer beyond {limits.slow_s:g} s")
+    config = ScorerConfig(
+        num_workers=num_workers, timeout_s=limits.timeout_s, memory_mib=limits.memory_mib, plugins=[HOSTILE]
+    )
     tasks = [task for task in load_tasks((HOSTILE,)).values() if task.is_ours]
     cases = [(task, case) for task in tasks for case in task.cases]
     sizes: list[float] = []
     kinds: Counter[str] = Counter()
     faults: list[str] = []
     async with Scorer(config) as scorer:
-        weights = await _weights(scorer, cases)
+        weights = await _weights(scorer, cases, limits.slow_s)
         tell(f"{len(cases)} cases have their scores")
         pids = {process.pid for process in multiprocessing.active_children()}
         start, items = time.perf_counter(), list(draw_items(cases, weights, num_requests, seed))
@@ -127,4 +144,5 @@ async def soak(num_requests: int, num_workers: int, tell: Callable[[str], None],
     assert num_retries >= num_breaking, f"{num_breaking} broke limits, {num_retries} were repeated"
     assert replaced or not num_breaking, "no worker was replaced"
     assert last <= MAX_GROWTH * second, f"the parent grew from {second:.0f} to {last:.0f} MiB"
-    return {"soak_requests": num_requests, "soak_s": round(seconds, 1), "soak_rss_growth": round(last / second, 3)}
+    figures = {"soak_requests": num_requests, "soak_s": round(seconds, 1), "soak_rss_growth": round(last / second, 3)}
+    return figures | {"soak_timeout_s": limits.timeout_s}

@@ -24,12 +24,15 @@ END_MARKS = (
     "</s>",
     "<|eot_id|>",
     "<|end_of_text|>",
+    "<|end|>",
+    "<|return|>",
     "<end_of_turn>",
     "<｜end▁of▁sentence｜>",
 )
 MAX_LEAD_CHARS = 64  # before the prompt: a tokenizer's own first token
 LABEL_FIELDS = {"task", "reference", "params", "question"}
 Unscored = Annotated[FiniteFloat | None, Query(description="the number for a response that could not be scored")]
+EndMarks = Annotated[list[str] | None, Query(description="marks of a response's end, one of which is cut off")]
 DefaultTask = Annotated[str | None, Query(description="the task of labels that name none")]
 
 
@@ -61,7 +64,7 @@ def add_protocols(router: APIRouter, config: ServiceConfig, queue: JudgementQueu
         http: Request,
         task: DefaultTask = None,
         unscored: Unscored = None,
-        end: Annotated[list[str] | None, Query(description="marks of a response's end, which are cut off")] = None,
+        end: EndMarks = None,
     ) -> Response:
         """OpenRLHF's `remote_rm_url`: rewards, scores and extra_logs of queries, prompts and labels."""
         body = OpenRlhfBody.model_validate(await read_body(http, config))
@@ -87,12 +90,14 @@ def add_protocols(router: APIRouter, config: ServiceConfig, queue: JudgementQueu
         http: Request,
         task: DefaultTask = None,
         unscored: Unscored = None,
+        end: EndMarks = None,
         detail: Annotated[bool, Query(description="the whole result, for slime's --reward-key score")] = False,
     ) -> Response:
         """slime's `--rm-type remote_rm`: one sample in, one number out."""
         body = SlimeBody.model_validate(await read_body(http, config))
+        response = cut_end(body.response, END_MARKS if end is None else end)  # slime keeps special tokens by default
         try:
-            request = read_label(body.label, task, response=body.response, question=body.prompt)
+            request = read_label(body.label, task, response=response, question=body.prompt)
         except ValidationError:
             raise
         except ValueError as error:
@@ -124,6 +129,11 @@ def cut_response(query: str, prompt: str, end: Sequence[str]) -> str:
     before, found, response = query.partition(prompt) if prompt else ("", prompt, query)
     if found != prompt or len(before) > MAX_LEAD_CHARS:
         raise ValueError("a query does not begin with its prompt, so its response cannot be told")
+    return cut_end(response, end)
+
+
+def cut_end(response: str, end: Sequence[str]) -> str:
+    """The response without one mark of the end."""
     return next((response.removesuffix(mark) for mark in end if mark and response.endswith(mark)), response)
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from rewards.params import choice
 from rewards.registry import Case, reward
 from rewards.response import split_response
 from rewards.types import RewardRequest, RewardResult
@@ -61,9 +62,7 @@ def answer_format_regex_template(request: RewardRequest) -> RewardResult:
     In a template, `{name}` stands for part of a line, `{name:kind}` for a line, text, word, integer, number or letter.
     """
     assert isinstance(request.response, str), "checked by the scorer"
-    scope = request.params.get("scope", "answer")
-    if scope not in SCOPES:
-        raise ValueError(f"params.scope: {scope!r:.50} is none of {', '.join(SCOPES)}")
+    scope = choice(request.params, "scope", SCOPES)
     answer = split_response(request.response).answer if scope == "answer" else request.response
     try:
         kind, form = _read_form(request.reference)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from rewards.params import choice
 from rewards.registry import Case, reward
 from rewards.response import split_response
 from rewards.types import RewardRequest, RewardResult
@@ -117,12 +118,7 @@ def judge_answer(request: RewardRequest, known: Mapping[str, Instruction], verif
 
 def read_params(params: Mapping[str, Any]) -> tuple[str, bool]:
     """The mode, and whether the share is the score. Raises ValueError."""
-    mode, kind = params.get("mode", "strict"), params.get("reward", "all")
-    if mode not in MODES:
-        raise ValueError(f"params.mode: {mode!r} is none of {', '.join(MODES)}")
-    if kind not in REWARDS:
-        raise ValueError(f"params.reward: {kind!r} is none of {', '.join(REWARDS)}")
-    return mode, kind == "fraction"
+    return choice(params, "mode", MODES), choice(params, "reward", REWARDS) == "fraction"
 
 
 def answer_text(response: str) -> str | None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from rewards.params import choice
 from rewards.penalties import repetition_penalty
 from rewards.registry import Case, reward
 from rewards.tasks.ifeval import answer_text
@@ -68,9 +69,7 @@ def length_control(request: RewardRequest) -> RewardResult:
     The reference is a number, or `{"min", "max"}`, one of which may be missing.
     """
     assert isinstance(request.response, str), "checked by the scorer"
-    unit = request.params.get("unit", "words")
-    if unit not in UNITS:
-        raise ValueError(f"params.unit: {unit!r:.50} is none of {', '.join(UNITS)}")
+    unit = choice(request.params, "unit", UNITS)
     bounds = _read_bounds(request.reference)
     if bounds is None:
         reason = 'the reference is neither a number from 1 nor {"min", "max"} of such numbers'

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 
+from rewards.answers import compares_answers, final_answer, first_equal
 from rewards.calls import Call, Reply
-from rewards.extraction import extract_answer
 from rewards.judge_prompt import Unparseable, question_text, read_verdict
 from rewards.model_based import guard, unparseable
 from rewards.params import flag
 from rewards.reference_verdict import VERDICTS, reference_call
 from rewards.registry import Case, boxed, reward
-from rewards.response import BoundExceeded, clean
+from rewards.response import clean
 from rewards.types import RewardRequest, RewardResult
 from rewards.verifiers.expressions import load_expressions
-from rewards.verifiers.math import UnreadableReference, exceeded_bound, read_references, verify_math
+from rewards.verifiers.math import exceeded_bound, read_references, verify_math
 from rewards.verifiers.numbers import plain
 
 PARAMS = {
@@ -88,20 +88,12 @@ def math(request: RewardRequest, replies: Sequence[Reply] = ()) -> RewardResult:
     return _judged(request, replies[0]) if replies else _by_rule(request)
 
 
+@compares_answers
 def _by_rule(request: RewardRequest) -> RewardResult:
-    assert isinstance(request.response, str), "checked by the scorer"
     evaluated = flag(request.params, "evaluated", True)
-    try:
-        read_references(request.reference)
-        answer = extract_answer(request.response, request.params.get("extract", "boxed"))
-        if answer is None:
-            return RewardResult(score=0, reason="no answer", verifier="math")
-        verdict = verify_math(answer, request.reference, evaluated=evaluated)
-    except BoundExceeded as error:
-        return RewardResult(score=0, reason=str(error), verifier="math")
-    except UnreadableReference as error:
-        return RewardResult(score=None, status="unscorable", reason=str(error), verifier="math")
-    return RewardResult(score=float(verdict.equal), extracted=answer, reason=verdict.reason, verifier="math")
+    read_references(request.reference)
+    answer = final_answer(request)
+    return first_equal(answer, [verify_math(answer, request.reference, evaluated=evaluated)])
 
 
 def _judged(request: RewardRequest, reply: Reply) -> RewardResult:
@@ -109,7 +101,6 @@ def _judged(request: RewardRequest, reply: Reply) -> RewardResult:
         verdict = read_verdict(reply, VERDICTS)
     except Unparseable as error:
         return unparseable(request, error)
-    assert isinstance(request.response, str), "checked by the scorer"
-    answer = extract_answer(request.response, request.params.get("extract", "boxed"))
     reason = f"not equal by rule; the judge: {verdict}"
-    return RewardResult(score=float(verdict == "correct"), extracted=answer, reason=reason, verifier="math+judge")
+    score, answer = float(verdict == "correct"), final_answer(request)
+    return RewardResult(score=score, extracted=answer, reason=reason, verifier="math+judge")

@@ -1,14 +1,12 @@
 """Task `math_equation_function`: an equation, an inequality, a function or an antiderivative."""
 
-from rewards.extraction import extract_answer
-from rewards.params import flag
+from rewards.answers import compares_answers, final_answer, first_equal
+from rewards.params import choice, flag
 from rewards.registry import Case, boxed, reward
-from rewards.response import BoundExceeded
 from rewards.tasks.math import PARAMS
 from rewards.types import RewardRequest, RewardResult
 from rewards.verifiers.equations import CONSTANTS, read_gold, verify_equation
 from rewards.verifiers.expressions import load_expressions
-from rewards.verifiers.math import UnreadableReference
 
 _OPTIONAL = {"constant": "optional"}
 _F = "f(x) = x^2 + 1"
@@ -76,26 +74,15 @@ _AREA = "\\frac{x^2}{2} + C"
         Case(name="huge", response="\\boxed{y = 2x + 1" + " + 0" * 50_000 + "}", score=0),
     ],
 )  # fmt: skip
+@compares_answers
 def math_equation_function(request: RewardRequest) -> RewardResult:
     """1 where the final answer is the reference's relation up to a constant factor, or its function or expression.
 
     `y = ...` and `f(x) = ...` may be answered by their right sides. Expressions are compared by value, in any form.
     """
-    assert isinstance(request.response, str), "checked by the scorer"
-    name = "math_equation_function"
-    constant, evaluated = request.params.get("constant", "reference"), flag(request.params, "evaluated", True)
-    if constant not in CONSTANTS:
-        raise ValueError(f"params.constant: unknown {constant!r}; known are {', '.join(CONSTANTS)}")
+    constant, evaluated = choice(request.params, "constant", CONSTANTS), flag(request.params, "evaluated", True)
     references = request.reference if isinstance(request.reference, list) else [request.reference]
-    try:
-        golds = [read_gold(reference) for reference in references or [None]]
-        answer = extract_answer(request.response, request.params.get("extract", "boxed"))
-        if answer is None:
-            return RewardResult(score=0, reason="no answer", verifier=name)
-        verdicts = [verify_equation(answer, gold, constant=constant, evaluated=evaluated) for gold in golds]
-    except BoundExceeded as error:
-        return RewardResult(score=0, reason=str(error), verifier=name)
-    except UnreadableReference as error:
-        return RewardResult(score=None, status="unscorable", reason=str(error), verifier=name)
-    verdict = next((verdict for verdict in verdicts if verdict.equal), verdicts[0])
-    return RewardResult(score=float(verdict.equal), extracted=answer, reason=verdict.reason, verifier=name)
+    golds = [read_gold(reference) for reference in references or [None]]
+    answer = final_answer(request)
+    verdicts = [verify_equation(answer, gold, constant=constant, evaluated=evaluated) for gold in golds]
+    return first_equal(answer, verdicts)

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from rewards.extraction import extract_answer
+from rewards.answers import compares_answers, final_answer
 from rewards.params import flag
 from rewards.registry import Case, reward
-from rewards.response import BoundExceeded, clean
+from rewards.response import clean
 from rewards.tasks.math import PARAMS
 from rewards.types import RewardRequest, RewardResult
+from rewards.verifiers.math import UnreadableReference
 from rewards.verifiers.quantities import Quantity, Unit, convert, load_units, read_quantity
 
 MAX_ANSWER_CHARS = 500
@@ -88,26 +89,21 @@ def _stated(reference: Any) -> str:
         Case(name="huge", response="\\boxed{" + "9" * 100_000 + " km}", score=0),
     ],
 )
+@compares_answers
 def math_numeric_unit(request: RewardRequest) -> RewardResult:
     """1 where the final answer is one number with a unit that equals the reference, after conversion, else 0.
 
     Equality is exact unless a tolerance is stated. Units are compared by dimension and size; a bare number counts as
     in the reference's unit. 50 % is 0.5; a percent reference accepts 50, too.
     """
-    assert isinstance(request.response, str), "checked by the scorer"
     rel_tol, abs_tol = _tolerance(request.params, "rel_tol"), _tolerance(request.params, "abs_tol")
     require_unit, converts = flag(request.params, "require_unit", False), flag(request.params, "convert", True)
     references = request.reference if isinstance(request.reference, list) else [request.reference]
     golds = [_read_reference(reference, rel_tol, abs_tol) for reference in references]
     if not golds or None in golds:
         reason = "the reference is no rational number with or without a unit, nor a list or an object of such"
-        return RewardResult(score=None, status="unscorable", reason=reason, verifier="math_numeric_unit")
-    try:
-        answer = extract_answer(request.response, request.params.get("extract", "boxed"))
-    except BoundExceeded as error:
-        return RewardResult(score=0, reason=str(error), verifier="math_numeric_unit")
-    if answer is None:
-        return RewardResult(score=0, reason="no answer", verifier="math_numeric_unit")
+        raise UnreadableReference(reason)
+    answer = final_answer(request)
     quantities = _read_chain(answer)
     reason = "not one number with or without a unit"
     for gold in filter(None, golds):
@@ -115,8 +111,8 @@ def math_numeric_unit(request: RewardRequest) -> RewardResult:
         reason = next((outcome for outcome in outcomes if outcome), "") if outcomes else reason
         if outcomes and not reason:
             reason = "equal" if not gold.tolerance else "equal within the tolerance"
-            return RewardResult(score=1, extracted=answer, reason=reason, verifier="math_numeric_unit")
-    return RewardResult(score=0, extracted=answer[:200], reason=reason, verifier="math_numeric_unit")
+            return RewardResult(score=1, extracted=answer, reason=reason)
+    return RewardResult(score=0, extracted=answer[:200], reason=reason)
 
 
 def _judge(quantity: Quantity, gold: Gold, require_unit: bool, converts: bool) -> str:

@@ -1,14 +1,12 @@
 """Task `math_set_interval_tuple_matrix`: a container of mathematical values, compared as what it is."""
 
-from rewards.extraction import extract_answer
-from rewards.params import flag
+from rewards.answers import compares_answers, final_answer, first_equal
+from rewards.params import choice, flag
 from rewards.registry import Case, reward
-from rewards.response import BoundExceeded
 from rewards.tasks.math import PARAMS
 from rewards.types import RewardRequest, RewardResult
 from rewards.verifiers.containers import AUTO, KINDS, read_gold, stated_container, verify_container
 from rewards.verifiers.expressions import load_expressions
-from rewards.verifiers.math import UnreadableReference
 
 _TUPLE, _INTERVAL, _MULTISET = ({"kind": kind} for kind in ("tuple", "interval", "multiset"))
 _MATRIX = "\\begin{pmatrix}1 & 2\\\\3 & 4\\end{pmatrix}"
@@ -66,28 +64,16 @@ _MATRIX = "\\begin{pmatrix}1 & 2\\\\3 & 4\\end{pmatrix}"
         Case(name="huge", response="\\boxed{\\{" + "1, 2, " * 20_000 + "\\}}", score=0),
     ],
 )  # fmt: skip
+@compares_answers
 def math_set_interval_tuple_matrix(request: RewardRequest) -> RewardResult:
     """1 where the final answer is of the reference's kind and equal: sets in any order, tuples and matrices in theirs.
 
     Intervals may be written as inequalities or in pieces; open and closed ends differ. A list of texts is a list of
     references, any of which is accepted; a list of rows is a matrix.
     """
-    assert isinstance(request.response, str), "checked by the scorer"
-    name = "math_set_interval_tuple_matrix"
-    kind, evaluated = request.params.get("kind", AUTO), flag(request.params, "evaluated", True)
-    if kind not in (AUTO, *KINDS):
-        raise ValueError(f"params.kind: unknown {kind!r}; known are {AUTO}, {', '.join(KINDS)}")
+    kind, evaluated = choice(request.params, "kind", (AUTO, *KINDS)), flag(request.params, "evaluated", True)
     reference = request.reference
     several = isinstance(reference, list) and bool(reference) and not all(isinstance(row, list) for row in reference)
-    try:
-        golds = [read_gold(one, kind) for one in (reference if several else [reference])]
-        answer = extract_answer(request.response, request.params.get("extract", "boxed"))
-        if answer is None:
-            return RewardResult(score=0, reason="no answer", verifier=name)
-        verdicts = [verify_container(answer, found, gold, evaluated=evaluated) for found, gold in golds]
-    except BoundExceeded as error:
-        return RewardResult(score=0, reason=str(error), verifier=name)
-    except UnreadableReference as error:
-        return RewardResult(score=None, status="unscorable", reason=str(error), verifier=name)
-    verdict = next((verdict for verdict in verdicts if verdict.equal), verdicts[0])
-    return RewardResult(score=float(verdict.equal), extracted=answer, reason=verdict.reason, verifier=name)
+    golds = [read_gold(one, kind) for one in (reference if several else [reference])]
+    answer = final_answer(request)
+    return first_equal(answer, [verify_container(answer, found, gold, evaluated=evaluated) for found, gold in golds])

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+from rewards.answers import NoAnswer, compares_answers
+from rewards.params import choice
 from rewards.registry import Case, boxed, reward
-from rewards.response import BoundExceeded, clean
+from rewards.response import clean
 from rewards.types import RewardRequest, RewardResult
 from rewards.verifiers.choices import Options, committed_text, read_choice, read_options, read_selection
+from rewards.verifiers.math import UnreadableReference
 
 OPTIONS = (
     "how many options there are (A, B, ...), the list of their texts, or their texts by label; default: 10, texts "
@@ -58,25 +61,28 @@ _F1 = {"options": 4, "scoring": "f1"}
         Case(name="huge", response="\\boxed{" + "B" * 100_000 + "}", score=0),
     ],
 )
+@compares_answers
 def mcq(request: RewardRequest) -> RewardResult:
     """1 where the last box, or else the last `Answer:`, commits to the reference's label and to no other, else 0."""
-    assert isinstance(request.response, str), "checked by the scorer"
     options = read_options(request.params.get("options"))
     reference = request.reference
     text = str(reference) if isinstance(reference, str | int) and not isinstance(reference, bool) else ""
     wanted = read_choice(clean(text), options)
     if wanted is None:
-        reason = f"the reference is none of the labels {', '.join(options.labels)}, nor an option's text"
-        return RewardResult(score=None, status="unscorable", reason=reason, verifier="mcq")
-    try:
-        answer = committed_text(request.response)
-    except BoundExceeded as error:
-        return RewardResult(score=0, reason=str(error), verifier="mcq")
-    if answer is None:
-        return RewardResult(score=0, reason="no answer", verifier="mcq")
+        labels = ", ".join(options.labels)
+        raise UnreadableReference(f"the reference is none of the labels {labels}, nor an option's text")
+    answer = _committed(request)
     chosen = read_choice(answer, options)
     reason = "compared as labels" if chosen else "no single label among the options"
-    return RewardResult(score=float(chosen == wanted), extracted=chosen or answer, reason=reason, verifier="mcq")
+    return RewardResult(score=float(chosen == wanted), extracted=chosen or answer, reason=reason)
+
+
+def _committed(request: RewardRequest) -> str:
+    assert isinstance(request.response, str), "checked by the scorer"
+    answer = committed_text(request.response)
+    if answer is None:
+        raise NoAnswer
+    return answer
 
 
 def _listed(reference: Any) -> str:
@@ -128,33 +134,23 @@ def _listed(reference: Any) -> str:
         Case(name="huge", response="\\boxed{" + "A, C, " * 20_000 + "}", score=0),
     ],
 )
+@compares_answers
 def multi_select(request: RewardRequest) -> RewardResult:
     """1 where the last box, or else the last `Answer:`, lists exactly the reference's labels in any order, else 0."""
-    assert isinstance(request.response, str), "checked by the scorer"
     options = read_options(request.params.get("options"))
-    scoring = request.params.get("scoring", "exact")
-    if scoring not in SCORING:
-        raise ValueError(f"params.scoring: unknown {scoring!r}; known are {', '.join(SCORING)}")
+    scoring = choice(request.params, "scoring", SCORING)
     if scoring == "f1" and "options" not in request.params:
         raise ValueError("params.options: scoring f1 needs the options, to know what selecting all of them gets")
     wanted = _read_reference(request.reference, options)
     if wanted is None:
-        reason = f"the reference is no list of the labels {', '.join(options.labels)}"
-        return RewardResult(score=None, status="unscorable", reason=reason, verifier="multi_select")
-    try:
-        answer = committed_text(request.response)
-    except BoundExceeded as error:
-        return RewardResult(score=0, reason=str(error), verifier="multi_select")
-    if answer is None:
-        return RewardResult(score=0, reason="no answer", verifier="multi_select")
+        raise UnreadableReference(f"the reference is no list of the labels {', '.join(options.labels)}")
+    answer = _committed(request)
     chosen = read_selection(answer, options)
     if chosen is None:
-        return RewardResult(score=0, extracted=answer, reason="no list of labels", verifier="multi_select")
+        return RewardResult(score=0, extracted=answer, reason="no list of labels")
     score, components = _score(chosen, wanted, len(options.labels), scoring)
     listed = ", ".join(sorted(chosen)) or "none"
-    return RewardResult(
-        score=score, components=components, extracted=listed, reason=f"{scoring} of the labels", verifier="multi_select"
-    )
+    return RewardResult(score=score, components=components, extracted=listed, reason=f"{scoring} of the labels")
 
 
 def _read_reference(reference: Any, options: Options) -> frozenset[str] | None:

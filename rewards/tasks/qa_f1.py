@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rewards.params import choice
 from rewards.registry import Case, reward, stated
 from rewards.response import BoundExceeded, clean, last_boxed, split_response
 from rewards.types import RewardRequest, RewardResult
@@ -58,9 +59,7 @@ def qa_f1(request: RewardRequest) -> RewardResult:
     max_words = request.params.get("max_words")
     if max_words is not None and (not isinstance(max_words, int) or isinstance(max_words, bool) or max_words < 1):
         raise ValueError(f"params.max_words: {max_words!r} is no whole number from 1")
-    take = request.params.get("take", "answer")
-    if take not in FROM:
-        raise ValueError(f"params.take: unknown {take!r}; known are {', '.join(FROM)}")
+    take = choice(request.params, "take", FROM)
     golds = _read_references(request.reference)
     if golds is None:
         reason = "the reference is no text with words, nor a list of such texts"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from rewards.params import choice
 from rewards.registry import Case, reward, stated
 from rewards.response import clean, split_response
 from rewards.tasks.translation import source_of
@@ -142,9 +143,7 @@ def _guards(
 def _read(request: RewardRequest) -> Options:
     """Raises ValueError for parameters that cannot be used."""
     params = request.params
-    metric = params.get("metric", "rougeL")
-    if metric not in METRICS:
-        raise ValueError(f"params.metric: unknown {metric!r}; known are {', '.join(METRICS)}")
+    metric = choice(params, "metric", METRICS)
     words = params.get("words")
     if words is not None and (
         not isinstance(words, list | tuple) or len(words) != 2 or not all(map(_is_number, words)) or words[0] > words[1]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from rewards.params import choice
 from rewards.registry import Case, reward, stated
 from rewards.response import clean, split_response
 from rewards.tasks.language_consistency import read_candidates
@@ -132,9 +133,7 @@ def _read(request: RewardRequest) -> Options:
     language = params.get("language")
     if language is not None and language not in known_languages():
         raise ValueError(f"params.language: {language!r} is no code of a known language, such as 'de'")
-    metric = params.get("metric", "chrf")
-    if metric not in METRICS:
-        raise ValueError(f"params.metric: unknown {metric!r}; known are {', '.join(METRICS)}")
+    metric = choice(params, "metric", METRICS)
     ratio = params.get("length_ratio", [0.5, 2.0])
     if not isinstance(ratio, list | tuple) or len(ratio) != 2 or not all(map(_is_number, ratio)) or ratio[0] > ratio[1]:
         raise ValueError(f"params.length_ratio: {ratio!r} is no [low, high]")

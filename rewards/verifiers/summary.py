@@ -7,7 +7,7 @@ from typing import Any
 from rewards.verifiers.overlap import contained, longest_run, shares_run, tokens
 from rewards.verifiers.prose import sentences
 
-METRICS = "rouge1", "rouge2", "rougeL"
+METRICS = "rougeL", "rouge1", "rouge2"
 LEAD_SENTENCES = 3
 MAX_LEAD = 0.7  # the share of 3-grams that may come from the first sentences of the source
 MIN_CLAUSE_WORDS = 3.0  # on average between commas, stops and lines

@@ -1,5 +1,6 @@
 """The remote-reward protocols of OpenRLHF and slime, with the calls that their clients make."""
 
+import asyncio
 import json
 
 import aiohttp
@@ -146,3 +147,101 @@ def test_slime_mistakes_are_named(url):
     response = httpx.post(f"{url}/slime?task=math", json={"label": "7"})
     assert response.status_code == 422
     assert '"response"' in response.text
+
+
+# What follows replays the clients as they are: OpenRLHF's SingleTurnAgentExecutor (openrlhf/utils/agent.py) and slime's
+# remote_rm (slime/rollout/rm_hub): payload, retries, and which fields of the answer they read.
+
+
+class OpenRlhfClient:
+    """A sample a call in lists of one, split over the servers; five attempts; what it stores for a sample."""
+
+    def __init__(self, *endpoints: str) -> None:
+        self.endpoints = endpoints
+        self.num_attempts = 0
+
+    async def post(self, url: str, payload: dict) -> dict:
+        for _ in range(5):
+            self.num_attempts += 1
+            try:
+                return await post_as_their_clients_do(url, payload)
+            except aiohttp.ClientError:
+                continue
+        raise RuntimeError("Request error for 5 times")
+
+    async def fetch(self, queries: list, prompts: list, labels: list) -> list[dict]:
+        size = -(-len(queries) // len(self.endpoints))
+        parts = [slice(n * size, (n + 1) * size) for n in range(len(self.endpoints))]
+        payloads = [{"query": queries[part], "prompts": prompts[part], "labels": labels[part]} for part in parts]
+        calls = (self.post(url, payload) for url, payload in zip(self.endpoints, payloads, strict=True))
+        return await asyncio.gather(*calls)
+
+    async def sample(self, query: str, prompt: str, label) -> dict:
+        (info,) = await self.fetch([query], [prompt], [label])
+        scores, logs = info.get("scores") or info.get("rewards"), info.get("extra_logs") or {}
+        return {"reward": info.get("rewards"), "scores": scores, "extra_logs": logs}
+
+
+@pytest.mark.parametrize(
+    ("lead", "prompt", "end"),
+    [
+        ("", PROMPT, "<|im_end|>"),
+        ("", "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n3 + 4?<|eot_id|>", "<|eot_id|>"),
+        ("<s>", "[INST] 3 + 4? [/INST]", "</s>"),
+        ("", "<start_of_turn>user\n3 + 4?<end_of_turn>\n<start_of_turn>model\n", "<end_of_turn>"),
+        ("", "<|user|>3 + 4?<|end|><|assistant|>", "<|end|>"),
+        ("", PROMPT, ""),
+    ],
+    ids=["ChatML", "Llama 3", "Mistral", "Gemma", "Phi", "cut off by the limit"],
+)
+@pytest.mark.parametrize(("answer", "score"), [("<think>7 or 8?</think>\\boxed{7}", 1.0), ("\\boxed{8}", 0.0)])
+async def test_openrlhfs_executor_gets_the_reward_of_its_sample(url, lead, prompt, end, answer, score):
+    stored = await OpenRlhfClient(f"{url}/openrlhf?task=math").sample(lead + prompt + answer + end, prompt, "7")
+    assert (stored["reward"], stored["scores"]) == ([score], [score]), "a 0 is a score, too"
+    assert all(isinstance(values, list) and len(values) == 1 for values in stored["extra_logs"].values())
+
+
+async def test_openrlhf_splits_a_batch_over_its_servers(url):
+    client = OpenRlhfClient(f"{url}/openrlhf?task=math", f"{url}/openrlhf?task=math")
+    infos = await client.fetch([RIGHT, WRONG, RIGHT], [PROMPT] * 3, ["7"] * 3)
+    assert [info["rewards"] for info in infos] == [[1, 0], [1]]
+
+
+async def test_openrlhf_without_a_label_column_gets_a_number_only_where_it_names_one(url):
+    client = OpenRlhfClient(f"{url}/openrlhf?task=math")
+    with pytest.raises(RuntimeError, match="5 times"):
+        await client.sample(RIGHT, PROMPT, "")  # what its data set gives without --label_key
+    assert client.num_attempts == 5
+    stored = await OpenRlhfClient(f"{url}/openrlhf?task=math&unscored=0").sample(RIGHT, PROMPT, "")
+    assert (stored["reward"], stored["extra_logs"]["scored"]) == ([0], [0])
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        PROMPT,
+        [{"role": "system", "content": "Answer in a box."}, {"role": "user", "content": "3 + 4?"}],
+        [{"role": "user", "content": [{"type": "text", "text": "3 + 4?"}]}],
+    ],
+    ids=["templated", "messages", "parts"],
+)
+@pytest.mark.parametrize("label", ["7", LABEL], ids=["reference", "object"])
+async def test_slimes_remote_rm_gets_the_reward_of_its_sample(url, prompt, label):
+    payload = {"prompt": prompt, "response": "<think>7</think>\\boxed{7}<|im_end|>", "label": label}
+    assert await post_as_their_clients_do(f"{url}/slime?task=math", payload) == 1.0
+
+
+async def test_slime_keeps_the_end_mark_in_a_response_and_it_is_no_part_of_the_answer(url):
+    """Its sampler asks SGLang for special tokens and for the stop, unless --rollout-skip-special-tokens is given."""
+    payload = {"prompt": PROMPT, "response": "Paris<|im_end|>", "label": "Paris"}
+    assert await post_as_their_clients_do(f"{url}/slime?task=exact", payload) == 1.0
+    payload["response"] = "Paris<END>"
+    assert await post_as_their_clients_do(f"{url}/slime?task=exact", payload) == 0.0
+    assert await post_as_their_clients_do(f"{url}/slime?task=exact&end=<END>", payload) == 1.0
+
+
+async def test_slime_without_a_label_is_told_by_503_and_tries_again(url):
+    payload = {"prompt": PROMPT, "response": "\\boxed{7}", "label": None}
+    with pytest.raises(aiohttp.ClientResponseError) as raised:
+        await post_as_their_clients_do(f"{url}/slime?task=math", payload)
+    assert raised.value.status == 503

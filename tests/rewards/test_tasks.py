@@ -2,9 +2,10 @@
 
 import pytest
 
+from rewards.extraction import extract_answer
 from rewards.registry import load_tasks
 from rewards.response import MAX_SPAN_CHARS, BoundExceeded, clean, last_boxed, split_response
-from rewards.tasks.math import extract_answer, math
+from rewards.tasks.math import math
 from rewards.types import RewardRequest
 from rewards.verifiers.math import UnreadableReference, verify_math
 
