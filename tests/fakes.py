@@ -297,7 +297,13 @@ class FakePolicy(FakeEngine):
         self.stop = chat.tokenizer.convert_tokens_to_ids("<|im_end|>")
 
     async def generate(
-        self, prompt_token_ids: tuple[int, ...], params: SamplingParams, *, num_samples: int, seed: int
+        self,
+        prompt_token_ids: tuple[int, ...],
+        params: SamplingParams,
+        *,
+        num_samples: int,
+        seed: int,
+        budget: Any = None,
     ) -> tuple[int, list[Completion]]:
         self.served.append(prompt_token_ids)
         version = self.versions.pop(0) if self.versions else 0

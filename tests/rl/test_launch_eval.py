@@ -85,4 +85,4 @@ def test_bad_data_and_a_small_model_are_found_before_an_engine_starts(tmp_path, 
 def test_no_file_no_evaluation(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run("--suite", "aime24", "--data", "missing.jsonl") == 2
-    assert "suite aime24: prompts: no file missing.jsonl" in capsys.readouterr().err
+    assert "suite aime24: no file missing.jsonl" in capsys.readouterr().err

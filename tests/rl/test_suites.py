@@ -154,11 +154,11 @@ def test_more_than_the_suite_is_not_the_suite(tmp_path):
 def test_the_dataset_must_be_whole(monkeypatch):
     asked = []
 
-    def read(config):
+    def read(config, label):
         asked.append((config.dataset, config.name, config.split))
         yield from ((f"row {n}", row) for n, row in enumerate(aime_rows(15)))
 
-    monkeypatch.setattr(suites, "read_rows", read)
+    monkeypatch.setattr(suites, "named_rows", read)
     with pytest.raises(ValueError, match="dataset HuggingFaceH4/aime_2024 holds 15 rows, the suite 30"):
         suite_prompts(EvalConfig(suite="aime24"))
     assert len(suite_prompts(EvalConfig(suite="aime24", limit=15))) == 15
