@@ -15,7 +15,7 @@ from tests.fakes import FakeEnvironment, FakePolicy, open_environment_sampler
 
 QUESTION = ({"role": "user", "content": "Go."},)
 PARAMS = SamplingParams(max_tokens=400)
-GAP = "<|im_end|>\n<|im_start|>tool\n{}<|im_end|>\n<|im_start|>assistant\n"
+GAP = "<|im_end|>\n<|im_start|>user\n<tool_response>\n{}\n</tool_response><|im_end|>\n<|im_start|>assistant\n"
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +92,8 @@ async def test_a_prompt_without_environment_goes_straight_to_the_engine(chat):
         ({"max_turns": 2}, PARAMS, 2, 14),
         ({}, SamplingParams(max_tokens=17), 3, 17),  # 7 + 7 + 3: the third turn is cut off
         ({}, SamplingParams(max_tokens=14), 2, 14),  # nothing is left for a third
-        ({"max_total_tokens": 61}, SamplingParams(max_tokens=60), 1, 7),  # 22 + 7 + 32: the observation fills it
-        ({"max_total_tokens": 62}, SamplingParams(max_tokens=60), 2, 8),
+        ({"max_total_tokens": 94}, SamplingParams(max_tokens=60), 1, 7),  # 22 + 7 + 65: the observation fills it
+        ({"max_total_tokens": 95}, SamplingParams(max_tokens=60), 2, 8),
     ],
 )
 async def test_a_limit_ends_the_sample_after_what_the_policy_said(chat, config, params, num_turns, num_sampled):
