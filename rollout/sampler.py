@@ -87,7 +87,7 @@ class Sampler:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        waiting = set(self._watchers)
+        waiting: set[asyncio.Task[None]] = set(self._watchers)
         while waiting:  # in Python 3.11 `wait_for` swallows a cancellation that comes as its own wait ends
             for watcher in waiting:
                 watcher.cancel()
