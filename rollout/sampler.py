@@ -94,8 +94,11 @@ class Sampler:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for watcher in self._watchers:
-            watcher.cancel()
+        waiting: set[asyncio.Task[None]] = set(self._watchers)
+        while waiting:  # in Python 3.11 `wait_for` swallows a cancellation that comes as its own wait ends
+            for watcher in waiting:
+                watcher.cancel()
+            _, waiting = await asyncio.wait(waiting, timeout=WATCH_EVERY_S)
         await asyncio.gather(*self._watchers, return_exceptions=True)
 
     def check_fits(self, prompt: Prompt, num_prompt_tokens: int, params: SamplingParams) -> None:

@@ -228,3 +228,10 @@ async def test_versions_are_those_of_the_weights_that_sampled():
         await publish_weights(learner, sampler, version=2)
         (early,), (late,) = await request, await sample_all(sampler, 1)
     assert [group.samples[0].policy_version for group in (early, late)] == [1, 2]
+
+
+async def test_scores_of_a_dead_engine_are_asked_elsewhere():
+    dying, other = FakeEngine("a", dies_at="score"), FakeEngine("b")
+    async with open_fake_sampler([dying, other], [FakeEngine("c")]) as sampler:
+        calls = [sampler.score(prompt("p"), (1, 2, n)) for n in range(6)]
+        assert await asyncio.wait_for(asyncio.gather(*calls), 10) == [[-0.5, -0.5]] * 6
