@@ -98,7 +98,7 @@ class Sampler:
         while waiting:  # in Python 3.11 `wait_for` swallows a cancellation that comes as its own wait ends
             for watcher in waiting:
                 watcher.cancel()
-            _, waiting = await asyncio.wait(waiting, timeout=WATCH_EVERY_S)
+            waiting = (await asyncio.wait(waiting, timeout=WATCH_EVERY_S))[1]
         await asyncio.gather(*self._watchers, return_exceptions=True)
 
     def check_fits(self, prompt: Prompt, num_prompt_tokens: int, params: SamplingParams) -> None:
