@@ -1,9 +1,11 @@
 """Arithmetic problems for the demo, and a held-out suite that shares none of them, commuted twins included."""
 
-import hashlib
 import random
 from collections.abc import Iterator
-from typing import Any, Literal, get_args
+from typing import Any, Literal
+
+from rl import held_out as sides
+from rl.held_out import Row, Split
 
 SYMBOLS = {"add": "+", "multiply": "*"}
 HELD_OUT_SHARE = 0.5
@@ -16,8 +18,6 @@ EXAMPLES = (
 )
 
 Kind = Literal["add", "multiply"]
-Split = Literal["train", "held_out"]
-MAX_TRIES = 1000  # a split with problems is missed this often with a chance below 1e-4 if it has 1 % of them
 
 
 def problem(
@@ -27,15 +27,14 @@ def problem(
 
     Raises ValueError for an unknown split, and for ranges so small that the split holds no problem.
     """
-    if split not in get_args(Split):
-        raise ValueError(f"split: unknown {split!r}; known are {', '.join(get_args(Split))}")
-    for _ in range(MAX_TRIES):
+
+    def make() -> tuple[bool, Row]:
         kind: Kind = rng.choice(("add", "multiply"))
         low, high = (0, add_up_to) if kind == "add" else (1, multiply_up_to)
         a, b = rng.randint(low, high), rng.randint(low, high)
-        if is_held_out(kind, a, b) == (split == "held_out"):
-            return row(kind, a, b)
-    raise ValueError(f"no {split} problem in {add_up_to=}, {multiply_up_to=}: choose larger ranges")
+        return is_held_out(kind, a, b), row(kind, a, b)
+
+    return sides.row_of(split, make, f"problem in {add_up_to=}, {multiply_up_to=}: choose larger ranges")
 
 
 def conversation(rng: random.Random, **options: Any) -> dict[str, Any]:
@@ -55,21 +54,16 @@ def held_out(*, add_up_to: int = 19, multiply_up_to: int = 12) -> Iterator[dict[
     """Every held-out problem once, in an order that mixes kinds and sizes."""
     problems = [("add", a, b) for a in range(add_up_to + 1) for b in range(add_up_to + 1)]
     problems += [("multiply", a, b) for a in range(1, multiply_up_to + 1) for b in range(1, multiply_up_to + 1)]
-    for kind, a, b in sorted(problems, key=lambda p: _digest("order", *p)):
+    for kind, a, b in sorted(problems, key=lambda p: sides.digest("order", *p)):
         if is_held_out(kind, a, b):
             yield row(kind, a, b)
 
 
 def is_held_out(kind: str, a: int, b: int) -> bool:
     """On which side a problem is. A problem and its commuted twin are on one side."""
-    return _digest("side", kind, min(a, b), max(a, b)) < HELD_OUT_SHARE * 2**64
+    return sides.is_held_out(HELD_OUT_SHARE, "side", kind, min(a, b), max(a, b))
 
 
 def row(kind: str, a: int, b: int) -> dict[str, Any]:
     value = a + b if kind == "add" else a * b
     return {"question": f"What is {a} {SYMBOLS[kind]} {b}?", "reference": str(value), "task": "math"}
-
-
-def _digest(*parts: object) -> int:
-    text = " ".join(map(str, parts)).encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")

@@ -5,12 +5,13 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from rl.types import Example, MicroBatch, ScoredGroup, TrainBatch, Update, UpdateCounts
+from rollout.types import Group, Sample
 
 # Attention over a row of S tokens costs about S*S/4096 as much as everything else over one token (SmolLM2's width).
 ATTENTION_SCALE = 4096
@@ -50,22 +51,26 @@ def make_examples(groups: Sequence[ScoredGroup], advantages: Sequence[Sequence[f
     """One example a scored sample. A sample whose score failed is left out, here and in every count."""
     examples = []
     for scored, group_advantages in zip(groups, advantages, strict=True):
-        prompt = scored.group.prompt_token_ids
-        zeros = (0.0,) * len(prompt)
         for sample, score, advantage in zip(scored.group.samples, scored.scores, group_advantages, strict=True):
             if score is None:
                 continue
-            examples.append(
-                Example(
-                    token_ids=prompt + sample.token_ids,
-                    trainable=(False,) * len(prompt) + sample.sampled,
-                    prefix_id=str(scored.draw),
-                    prefix_length=len(prompt),
-                    advantages=zeros + tuple(advantage if s else 0.0 for s in sample.sampled),
-                    sampler_logprobs=zeros + sample.logprobs,
-                )
-            )
+            by_token = tuple(advantage if s else 0.0 for s in sample.sampled)
+            examples.append(sample_example(scored.group, sample, scored.draw, by_token))
     return examples
+
+
+def sample_example(group: Group, sample: Sample, draw: int, advantages: tuple[float, ...] | None) -> Example:
+    """A sample after its prompt, which all samples of the draw share; `advantages` are those of its tokens."""
+    prompt = group.prompt_token_ids
+    zeros = (0.0,) * len(prompt)
+    return Example(
+        token_ids=prompt + sample.token_ids,
+        trainable=(False,) * len(prompt) + sample.sampled,
+        prefix_id=str(draw),
+        prefix_length=len(prompt),
+        advantages=None if advantages is None else zeros + advantages,
+        sampler_logprobs=zeros + sample.logprobs,
+    )
 
 
 def pack(
@@ -88,6 +93,22 @@ def pack(
             "pack/trained_tokens": float(sum(map(_num_trained, parts))),
             "pack/skipped_rate": sum(not e.has_signal for e in examples) / len(examples) if skip_flat else 0.0,
         },
+    )
+
+
+class Layout(Protocol):
+    """A learner, as far as packing is concerned."""
+
+    num_ranks: int
+    updates_per_step: int
+
+
+def pack_for(
+    learner: Layout, examples: Sequence[Example], config: PackingConfig, *, skip_flat: bool = False
+) -> TrainBatch:
+    """The updates of one step as that learner makes them."""
+    return pack(
+        examples, config, num_ranks=learner.num_ranks, num_updates=learner.updates_per_step, skip_flat=skip_flat
     )
 
 

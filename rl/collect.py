@@ -36,6 +36,22 @@ class Stream(Protocol):
     def mark_rejected(self, index: int) -> None: ...
 
 
+class CollectConfig(Protocol):
+    """What a recipe's config says of collecting."""
+
+    @property
+    def groups_per_step(self) -> int: ...
+
+    @property
+    def max_staleness(self) -> int: ...
+
+    @property
+    def draws_per_step(self) -> int: ...
+
+    @property
+    def collect_timeout_s(self) -> float: ...
+
+
 class GroupSampler(Protocol):
     async def sample(self, prompt: Prompt, *, params: SamplingParams, num_samples: int, seed: int) -> Group: ...
 
@@ -136,6 +152,24 @@ class Collector(Generic[GroupType]):
         assert count <= self._num_learning, "released more groups than were taken"
         self._num_learning -= count
         self._fill(self.groups_per_step)
+
+
+def make_collector(
+    config: CollectConfig,
+    prompts: Stream,
+    collect_group: CollectGroup[GroupType],
+    progress: Callable[[int, int], None],
+) -> Collector[GroupType]:
+    """A collector as a recipe's config wants it."""
+    return Collector(
+        prompts,
+        collect_group,
+        groups_per_step=config.groups_per_step,
+        max_staleness=config.max_staleness,
+        max_draws_per_step=config.draws_per_step,
+        timeout_s=config.collect_timeout_s,
+        progress=progress,
+    )
 
 
 def make_collect_group(

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from rl.row_stream import ExampleStream, RowSourceConfig
 from rl.types import Conversation, Example
+from rollout.chat import THINK_CLOSE
 from rollout.types import Message, prompt_id
 
 ROLES = {"system", "user", "assistant", "tool"}
@@ -48,6 +49,11 @@ def to_conversation(row: Mapping[str, Any], where: str) -> Conversation:
         raise ValueError(f"{where}: thinking must be true, false or null, got {thinking!r}")
     identity = row.get("id") or prompt_id(messages, "conversation", thinking)
     return Conversation(id=str(identity), messages=messages, thinking=thinking)
+
+
+def without_thinking(content: str) -> str:
+    """What an assistant's turn says after its thinking."""
+    return content.rpartition(THINK_CLOSE)[2].lstrip("\n")
 
 
 def read_messages(value: Any, where: str) -> tuple[Message, ...]:

@@ -1,10 +1,11 @@
 """On-policy distillation: what the student sampled, with what a served teacher says of it, and examples of both."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import compress
 from typing import Protocol
 
+from rl.batch import sample_example
 from rl.collect import CollectGroup, GroupSampler
 from rl.prompts import Draw
 from rl.seeds import derive_seed
@@ -62,23 +63,18 @@ def make_student_examples(groups: Sequence[StudentGroup]) -> list[Example]:
     With a served teacher the advantage of a token is log π_T − log π_S of the sampled token: its policy gradient is
     that of the reverse KL at each token. log π_S is the sampler's, the policy that the expectation is over.
     """
-    examples = []
+    return [
+        sample_example(student.group, sample, student.draw, None if teacher is None else _advantages(sample, teacher))
+        for student, sample, teacher in _taught(groups)
+    ]
+
+
+def _taught(groups: Sequence[StudentGroup]) -> Iterator[tuple[StudentGroup, Sample, tuple[float, ...] | None]]:
+    """Each sample that the teacher can read, with its group and what a served teacher says of its tokens."""
     for student in groups:
-        prompt = student.group.prompt_token_ids
-        zeros = (0.0,) * len(prompt)
         logprobs = student.teacher_logprobs or (None,) * len(student.is_known)
         for sample, teacher in compress(zip(student.group.samples, logprobs, strict=True), student.is_known):
-            examples.append(
-                Example(
-                    token_ids=prompt + sample.token_ids,
-                    trainable=(False,) * len(prompt) + sample.sampled,
-                    prefix_id=str(student.draw),
-                    prefix_length=len(prompt),
-                    advantages=None if teacher is None else zeros + _advantages(sample, teacher),
-                    sampler_logprobs=zeros + sample.logprobs,
-                )
-            )
-    return examples
+            yield student, sample, teacher
 
 
 def _advantages(sample: Sample, teacher: Sequence[float]) -> tuple[float, ...]:
@@ -94,8 +90,7 @@ def student_metrics(groups: Sequence[StudentGroup]) -> StepMetrics:
         return metrics
     gaps = [
         -advantage
-        for example in make_student_examples(groups)
-        for advantage, trained in zip(example.advantages or (), example.trainable, strict=True)
-        if trained
+        for _, sample, teacher in _taught(groups)
+        for advantage in compress(_advantages(sample, teacher or ()), sample.sampled)
     ]
     return metrics | {"distill/reverse_kl": sum(gaps) / len(gaps) if gaps else float("nan")}

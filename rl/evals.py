@@ -1,6 +1,5 @@
 """Evaluations: the same held-out prompts, sampling, seeds and parsers before, during and after training."""
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rewards.types import RewardResult
 from rl.budget_curve import Budgets, of_budget, thinking_cut_rate
 from rl.collect import GroupSampler, ResponseScorer, judge
+from rl.concurrency import for_each
 from rl.plugins import check_name, find_function
 from rl.seeds import derive_seed
 from rl.sources import SourceConfig
@@ -178,26 +178,17 @@ class Evals:
 
     async def _run_suite(self, config: EvalConfig, step: int, budget: int | None) -> StepMetrics:
         suite, prompts = of_budget(config.suite, self._prompts[config.suite], budget)
-        show = self.log.progress(f"evaluating {suite}")
-        num_done = 0
 
         async def one(prompt: Prompt) -> tuple[Group, dict[str, Verdicts]]:
-            nonlocal num_done
             seed = derive_seed(self.seed, "eval", config.suite, prompt.id)
             group = await self.sampler.sample(
                 prompt, params=config.sampling, num_samples=config.samples_per_prompt, seed=seed
             )
             verdicts = {extract: await self._judge(group, extract) for extract in config.extracts}
-            num_done += 1
-            show(num_done, len(prompts))
             return group, verdicts
 
-        tasks = [asyncio.create_task(one(prompt)) for prompt in prompts]
-        try:
-            results = await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:  # the first failure ends the others
-                task.cancel()
+        # All at once: the engines take as many as they can.
+        results = await for_each(prompts, one, self.log.progress(f"evaluating {suite}"), limit=len(prompts))
         self.log.write_eval_rows(suite, step, [_row(group, verdicts) for group, verdicts in results])
         metrics = _response_metrics(suite, [group for group, _ in results])
         for number, extract in enumerate(config.extracts):

@@ -4,14 +4,14 @@ An objective gives this micro-batch's part of the update's loss, and sums for me
 micro-batches and ranks. Whatever steers itself from step to step (the entropy coefficient) is its state.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from rl.aggregation import token_weights
+from rl.aggregation import Aggregation, token_weights
 from rl.correction import log_ratio
 from rl.divergence import excess_exp
 from rl.entropy import applied_entropy_coefficient, next_entropy_coefficient
@@ -34,7 +34,8 @@ ObjectiveConfig = LossConfig | CrossEntropyConfig | PairwiseConfig | AlignmentCo
 
 
 class Objective(Protocol):
-    """A loss with what it needs and remembers. `observe` sees a step's global metrics, and may add to them."""
+    """A loss with what it needs and remembers. `metrics` makes a step's metrics of its global sums, and may steer by
+    them."""
 
     needs_start: bool  # several updates a step compare with the log-probs before the first
     needs_frozen: bool
@@ -97,58 +98,43 @@ class PolicyObjective:
         self.entropy_coefficient, self.measured_entropy = state["entropy_coefficient"], state["measured_entropy"]
 
 
-class CrossEntropyObjective:
-    """−Σ w_t · log π(y_t | y_<t) over the trained tokens, with the weights of the aggregation."""
+# The loss of each token [N], and streams whose means over the tokens are logged under their names.
+TokenStreams = Callable[[MicroBatch, Computed], tuple[Tensor, dict[str, Tensor]]]
+
+
+def cross_entropy(_: MicroBatch, computed: Computed) -> tuple[Tensor, dict[str, Tensor]]:
+    """−log π(y_t | y_<t)."""
+    loss_N = -computed.logprobs_N
+    return loss_N, {"loss/cross_entropy": loss_N}
+
+
+def alignment(micro: MicroBatch, computed: Computed) -> tuple[Tensor, dict[str, Tensor]]:
+    """The divergence of student and teacher at each sampled token."""
+    aligned = computed.alignment
+    assert aligned is not None, "a learner with a teacher computes the alignment"
+    assert micro.sampler_logprobs_N is not None, "what is aligned was sampled"
+    return aligned.divergence_N, {
+        "loss/distill": aligned.divergence_N,
+        "loss/mismatch_kl": excess_exp(log_ratio(computed.logprobs_N, micro.sampler_logprobs_N)),
+        "distill/forward_kl": aligned.forward_kl_N,
+        "distill/reverse_kl": aligned.reverse_kl_N,
+        "distill/teacher_entropy": aligned.teacher_entropy_N,
+        "distill/top1_agreement": aligned.agreement_N,
+    }
+
+
+class TokenObjective:
+    """Σ w_t · ℓ_t over the trained tokens, with the weights w of the aggregation. It remembers nothing."""
 
     needs_start = needs_frozen = False
 
-    def __init__(self, config: CrossEntropyConfig) -> None:
-        self.config = config
+    def __init__(self, aggregation: Aggregation, streams: TokenStreams) -> None:
+        self.aggregation, self.streams = aggregation, streams
 
     def __call__(self, micro: MicroBatch, computed: Computed, counts: UpdateCounts) -> tuple[Tensor, dict[str, Tensor]]:
-        loss_N = -computed.logprobs_N
-        weights_N = token_weights(self.config.aggregation, micro.sequence_N, micro.length_S, counts, None)
-        observed = {
-            "loss/cross_entropy": loss_N,
-            "policy/entropy": computed.entropy_N,
-            "num_tokens": torch.ones_like(loss_N),
-        }
-        return (weights_N * loss_N).sum(), {name: value_N.detach().sum() for name, value_N in observed.items()}
-
-    def metrics(self, sums: Mapping[str, float], num_updates: int) -> StepMetrics:
-        return metric_values(sums, num_updates)
-
-    def state(self) -> dict[str, Any]:
-        return {}
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        pass
-
-
-class AlignmentObjective:
-    """Σ w_t · D_t, the divergence of student and teacher at each sampled token, with the weights of the aggregation."""
-
-    needs_start = needs_frozen = False
-
-    def __init__(self, config: AlignmentConfig) -> None:
-        self.config = config.divergence
-
-    def __call__(self, micro: MicroBatch, computed: Computed, counts: UpdateCounts) -> tuple[Tensor, dict[str, Tensor]]:
-        alignment = computed.alignment
-        assert alignment is not None, "a learner with a teacher computes the alignment"
-        assert micro.sampler_logprobs_N is not None, "what is aligned was sampled"
-        loss_N = alignment.divergence_N
-        weights_N = token_weights(self.config.aggregation, micro.sequence_N, micro.length_S, counts, None)
-        observed = {
-            "loss/distill": loss_N,
-            "loss/mismatch_kl": excess_exp(log_ratio(computed.logprobs_N, micro.sampler_logprobs_N)),
-            "distill/forward_kl": alignment.forward_kl_N,
-            "distill/reverse_kl": alignment.reverse_kl_N,
-            "distill/teacher_entropy": alignment.teacher_entropy_N,
-            "distill/top1_agreement": alignment.agreement_N,
-            "policy/entropy": computed.entropy_N,
-            "num_tokens": torch.ones_like(loss_N),
-        }
+        loss_N, observed = self.streams(micro, computed)
+        weights_N = token_weights(self.aggregation, micro.sequence_N, micro.length_S, counts, None)
+        observed |= {"policy/entropy": computed.entropy_N, "num_tokens": torch.ones_like(loss_N)}
         return (weights_N * loss_N).sum(), {name: value_N.detach().sum() for name, value_N in observed.items()}
 
     def metrics(self, sums: Mapping[str, float], num_updates: int) -> StepMetrics:
@@ -166,5 +152,7 @@ def make_objective(config: ObjectiveConfig) -> Objective:
     if isinstance(config, PairwiseConfig):
         return PairwiseObjective(config)
     if isinstance(config, AlignmentConfig):
-        return AlignmentObjective(config)
-    return CrossEntropyObjective(config) if isinstance(config, CrossEntropyConfig) else PolicyObjective(config)
+        return TokenObjective(config.divergence.aggregation, alignment)
+    if isinstance(config, CrossEntropyConfig):
+        return TokenObjective(config.aggregation, cross_entropy)
+    return PolicyObjective(config)

@@ -5,12 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rl.conversations import read_messages
+from rl.conversations import read_messages, without_thinking
 from rl.row_stream import ExampleStream, RowSourceConfig
 from rl.types import Example
 from rollout.types import Message, prompt_id
-
-THINK_END = "</think>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,5 +79,5 @@ def _conversation(value: Any, opening: Sequence[Message], where: str) -> tuple[M
     messages = read_messages(answered, where)
     if messages[-1]["role"] != "assistant" or len(messages) < 2:
         raise ValueError(f"{where}: a question, and last the assistant's answer, is wanted")
-    answer = messages[-1]["content"].rpartition(THINK_END)[2].lstrip("\n")
+    answer = without_thinking(messages[-1]["content"])
     return (*messages[:-1], {"role": "assistant", "content": answer})

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from rl.files import write_atomically
 from rl.log import read_metrics
 from rl.pipeline_config import REFERENCE
 from rl.progress import duration
@@ -41,9 +42,7 @@ def build_pipeline_report(run_dir: Path) -> Path:
         height=HEIGHT,
     )
     path = run_dir / "report.html"
-    partial = path.with_suffix(".partial")
-    partial.write_text(page, encoding="utf-8", errors="backslashreplace")
-    partial.replace(path)
+    write_atomically(path, page)
     return path
 
 

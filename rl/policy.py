@@ -22,6 +22,19 @@ def visibility(group_BT: Tensor, segment_BT: Tensor) -> Tensor:
     return (causal & same_group & (prefix_key | same_response))[:, None]
 
 
+def source_hidden(
+    body: Any, input_ids_BT: Tensor, positions_BT: Tensor, group_BT: Tensor, segment_BT: Tensor, source_N: Tensor
+) -> Tensor:
+    """Last hidden states [N, H] of packed rows at the source positions; `body` is the model without its head."""
+    hidden_BTH = body(
+        input_ids=input_ids_BT,
+        attention_mask=visibility(group_BT, segment_BT),
+        position_ids=positions_BT,
+        use_cache=False,  # with a cache transformers takes packed rows for one sequence, without an error
+    ).last_hidden_state
+    return hidden_BTH.flatten(0, 1).index_select(0, source_N)
+
+
 class ChunkedLogProbs(torch.autograd.Function):
     """log softmax(h W^T / temperature)[target] and its entropy, [N] each in float32, never [N, V] at once.
 
@@ -139,13 +152,7 @@ class Policy(nn.Module):
 
         `compute` makes something else of the hidden states, inside this forward pass as ZeRO-3 wants it.
         """
-        hidden_BTH = self.model.model(
-            input_ids=input_ids_BT,
-            attention_mask=visibility(group_BT, segment_BT),
-            position_ids=positions_BT,
-            use_cache=False,  # with a cache transformers takes packed rows for one sequence, without an error
-        ).last_hidden_state
-        hidden_NH = hidden_BTH.flatten(0, 1).index_select(0, source_N)
+        hidden_NH = source_hidden(self.model.model, input_ids_BT, positions_BT, group_BT, segment_BT, source_N)
         return self.model.lm_head(hidden_NH, target_N, compute)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rl.policy import check_architecture, checkpoint_activations, visibility
+from rl.policy import check_architecture, checkpoint_activations, source_hidden
 
 
 class RewardModel(nn.Module):
@@ -26,13 +26,8 @@ class RewardModel(nn.Module):
         target_N: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Scores [N] (float32) where a policy has log-probs, zeros for entropies. See `MicroBatch` for the axes."""
-        hidden_BTH = self.model.model(
-            input_ids=input_ids_BT,
-            attention_mask=visibility(group_BT, segment_BT),
-            position_ids=positions_BT,
-            use_cache=False,
-        ).last_hidden_state
-        scores_N = self.model.score(hidden_BTH.flatten(0, 1).index_select(0, source_N)).squeeze(-1).float()
+        hidden_NH = source_hidden(self.model.model, input_ids_BT, positions_BT, group_BT, segment_BT, source_N)
+        scores_N = self.model.score(hidden_NH).squeeze(-1).float()
         return scores_N, torch.zeros_like(scores_N)
 
 

@@ -4,36 +4,16 @@ Sums and differences are worked out digit by digit in the thinking; words are co
 Whether a question is held out is a property of the question, so that nothing learned is ever asked.
 """
 
-import hashlib
 import random
 import re
-from collections.abc import Callable
-from typing import Any, Literal
 
+from rl.held_out import Row, Split, is_held_out, row_of
 from rollout.types import Prompt
 
-Split = Literal["train", "held_out"]
-Row = dict[str, Any]
-
 HELD_OUT_SHARE = 0.15
-MAX_TRIES = 1000
 SYLLABLES = [first + vowel for first in "bdfklmnprst" for vowel in "aeiou"]
 _CALCULATION = re.compile(r"(\d+) ([+-]) (\d+)\?")
 FLAGS = {"think": "/think", "no_think": "/no_think"}
-
-
-def is_held_out(*parts: object) -> bool:
-    """On which side a question is, by its content alone."""
-    digest = hashlib.blake2b(" ".join(map(str, parts)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") < HELD_OUT_SHARE * 2**64
-
-
-def _of_split(split: Split, make: Callable[[], tuple[tuple[object, ...], Row]]) -> Row:
-    for _ in range(MAX_TRIES):
-        key, row = make()
-        if is_held_out(*key) == (split == "held_out"):
-            return row
-    raise ValueError(f"no {split} question in {MAX_TRIES} tries: choose larger ranges")
 
 
 def calculation(
@@ -41,7 +21,7 @@ def calculation(
 ) -> Row:
     """A sum or a difference (never below 0) of two numbers (task `math`, domain addition or subtraction)."""
 
-    def make() -> tuple[tuple[object, ...], Row]:
+    def make() -> tuple[bool, Row]:
         digits = rng.randint(min_digits, max_digits)
         low, high = sorted(rng.randrange(10 ** (digits - 1) if digits > 1 else 0, 10**digits) for _ in range(2))
         symbol = rng.choice("+-")
@@ -50,28 +30,28 @@ def calculation(
         value = a + b if symbol == "+" else a - b
         question = with_flag(f"What is {a} {symbol} {b}?", flag, rng)
         domain = "addition" if symbol == "+" else "subtraction"
-        return (symbol, low, high), {
+        return is_held_out(HELD_OUT_SHARE, symbol, low, high), {
             "question": question,
             "reference": str(value),
             "task": "math",
             "domain": domain,
         }
 
-    return _of_split(split, make)
+    return row_of(split, make, f"calculation with {min_digits=}, {max_digits=}: choose larger ranges")
 
 
 def word_task(rng: random.Random, *, split: Split = "train", kind: str = "any", flag: str = "") -> Row:
     """A word to be repeated, or written backwards (task `exact`, domain copying or reversal)."""
 
-    def make() -> tuple[tuple[object, ...], Row]:
+    def make() -> tuple[bool, Row]:
         word = "".join(rng.choice(SYLLABLES) for _ in range(2))
         chosen = rng.choice(("copying", "reversal")) if kind == "any" else kind
         question = f"Repeat: {word}" if chosen == "copying" else f"Backwards: {word}"
         reference = word if chosen == "copying" else word[::-1]
         row = {"question": with_flag(question, flag, rng), "reference": reference, "task": "exact", "domain": chosen}
-        return (word,), row
+        return is_held_out(HELD_OUT_SHARE, word), row
 
-    return _of_split(split, make)
+    return row_of(split, make, f"word task of {kind=}: choose another kind")
 
 
 def mode_task(rng: random.Random, *, split: Split = "train") -> Row:

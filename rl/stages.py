@@ -7,7 +7,6 @@ started with, `stages/NAME.log` what it printed, and `stages/NAME/stage.json`, w
 import asyncio
 import fcntl
 import json
-import os
 import secrets
 import shutil
 import time
@@ -21,6 +20,7 @@ import yaml
 
 from rl.checkpoint import latest_step
 from rl.config_file import differences, parse_config, read_config
+from rl.files import write_atomically
 from rl.log import read_metrics
 from rl.pipeline_config import PipelineConfig, escape_interpolations, fill_references, references
 
@@ -158,12 +158,7 @@ def takes_steps(stage: Stage) -> bool:
 def mark_complete(stage: Stage) -> None:
     """Written under another name and renamed: the marker is whole or not there."""
     content = {"run_id": secrets.token_hex(8), "config": stage.values, "inputs": stage.run_ids()}
-    partial = stage.folder / f"{MARKER}.partial"
-    with open(partial, "w") as file:
-        json.dump(content, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(stage.folder / MARKER)
+    write_atomically(stage.folder / MARKER, json.dumps(content, indent=1))
 
 
 @asynccontextmanager

@@ -4,20 +4,18 @@ A row names its environment and tells the model of its tools, so that a source n
 `describe: false` it tells nothing of them, for models that have learned of them, or a `system` text that does it.
 """
 
-import hashlib
 import random
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, get_args
+from typing import Any
 
+from rl import held_out as sides
+from rl.held_out import Row, Split
 from rollout.environments import calculator, ledger
 from rollout.environments.tools import describe_tools
 
 HELD_OUT_SHARE = 0.2
 HELD_OUT_PROMPTS = 200
-MAX_TRIES = 1000
 NAMES = "ann", "bob", "cyn", "dan", "eve", "fay"
-
-Split = Literal["train", "held_out"]
 
 
 def calculation(
@@ -27,19 +25,19 @@ def calculation(
 
     Raises ValueError for an unknown split, and where the split holds no problem.
     """
-    _check_split(split)
-    for _ in range(MAX_TRIES):
+
+    def make() -> tuple[bool, Row]:
         a, b, c = (rng.randrange(10 ** (digits - 1), 10**digits) for _ in range(3))
         sign = rng.choice("+-")
-        if is_held_out(min(a, b), max(a, b), c, sign) == (split == "held_out"):
-            question = f"What is {a} * {b} {sign} {c}? Put the number in \\boxed{{}}."
-            return {
-                "prompt": _messages(question, calculator.TOOLS if describe else ()),
-                "reference": str(a * b + c if sign == "+" else a * b - c),
-                "task": "math",
-                "environment": {"name": "calculator", "max_turns": 4, "judged": "answer"},
-            }
-    raise ValueError(f"no {split} calculation with {digits=}: choose more digits")
+        question = f"What is {a} * {b} {sign} {c}? Put the number in \\boxed{{}}."
+        return is_held_out(min(a, b), max(a, b), c, sign), {
+            "prompt": _messages(question, calculator.TOOLS if describe else ()),
+            "reference": str(a * b + c if sign == "+" else a * b - c),
+            "task": "math",
+            "environment": {"name": "calculator", "max_turns": 4, "judged": "answer"},
+        }
+
+    return sides.row_of(split, make, f"calculation with {digits=}: choose more digits")
 
 
 def bookkeeping(
@@ -55,10 +53,10 @@ def bookkeeping(
 
     Problems that differ by the names and the order of accounts alone are on one side. Raises ValueError as above.
     """
-    _check_split(split)
     if not 2 <= num_accounts <= len(NAMES):
         raise ValueError(f"num_accounts must be from 2 to {len(NAMES)}, got {num_accounts}")
-    for _ in range(MAX_TRIES):
+
+    def make() -> tuple[bool | None, Row]:
         names = rng.sample(NAMES, num_accounts)
         start = {name: rng.randint(0, up_to) for name in names}
         goal = dict(start)
@@ -68,15 +66,16 @@ def bookkeeping(
             goal[source] -= amount
             goal[target] += amount
         pairs = sorted((start[name], goal[name]) for name in names)
-        if goal != start and is_held_out(pairs) == (split == "held_out"):
-            question = f"The accounts hold {_listed(start)}. Make them hold {_listed(goal)}, then close the books."
-            return {
-                "prompt": _messages(question, ledger.TOOLS if describe else ()),
-                "reference": {"state": {"accounts": goal, "closed": True}},
-                "task": "agent_env",
-                "environment": {"name": "ledger", "options": {"accounts": start}},
-            }
-    raise ValueError(f"no {split} bookkeeping with {num_accounts=}, {up_to=}, {transfers=}: choose larger numbers")
+        question = f"The accounts hold {_listed(start)}. Make them hold {_listed(goal)}, then close the books."
+        return None if goal == start else is_held_out(pairs), {
+            "prompt": _messages(question, ledger.TOOLS if describe else ()),
+            "reference": {"state": {"accounts": goal, "closed": True}},
+            "task": "agent_env",
+            "environment": {"name": "ledger", "options": {"accounts": start}},
+        }
+
+    remedy = f"bookkeeping with {num_accounts=}, {up_to=}, {transfers=}: choose larger numbers"
+    return sides.row_of(split, make, remedy)
 
 
 def held_out_calculations(*, digits: int = 3) -> Iterator[dict[str, Any]]:
@@ -95,8 +94,7 @@ def held_out_bookkeeping(*, num_accounts: int = 3, up_to: int = 9, transfers: in
 
 def is_held_out(*key: Any) -> bool:
     """On which side a problem is, by what makes it the same problem."""
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") < HELD_OUT_SHARE * 2**64
+    return sides.is_held_out(HELD_OUT_SHARE, repr(key))
 
 
 def _each_once(make: Callable[[random.Random], dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -118,8 +116,3 @@ def _messages(question: str, tools: tuple[dict[str, Any], ...]) -> list[dict[str
 
 def _listed(accounts: dict[str, int]) -> str:
     return ", ".join(f"{name} {balance}" for name, balance in accounts.items())
-
-
-def _check_split(split: str) -> None:
-    if split not in get_args(Split):
-        raise ValueError(f"split: unknown {split!r}; known are {', '.join(get_args(Split))}")

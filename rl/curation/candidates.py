@@ -10,11 +10,11 @@ from rewards.registry import boxed, load_tasks
 from rewards.response import BoundExceeded, last_boxed, split_response
 from rewards.types import RewardResult
 from rl.collect import ResponseScorer
-from rl.curation.concurrency import Show, for_each
-from rl.curation.files import Journal
+from rl.concurrency import Show, for_each
 from rl.curation.queries import Query
 from rl.curation.query_filters import score_request
 from rl.curation.respondents import RespondentConfig, Response, Unanswered, open_respondent
+from rl.files import Journal
 from rl.seeds import derive_seed
 
 MAX_FAILURES_IN_A_ROW = 16
@@ -64,6 +64,11 @@ class Candidate:
     @property
     def answer(self) -> str:
         return split_response(self.text).answer or ""
+
+    @property
+    def content(self) -> str:
+        """The turn: the thinking in one block, in the template's own spacing, then the summary."""
+        return f"<think>\n{self.thinking}\n</think>\n\n{self.answer}"
 
     @property
     def passed(self) -> bool:

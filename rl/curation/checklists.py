@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rewards.calls import JudgeCall, ModelFailure
 from rewards.types import RewardRequest
-from rl.curation.concurrency import for_each
+from rl.concurrency import for_each
 from rl.curation.fusion import Solved
 
 if TYPE_CHECKING:

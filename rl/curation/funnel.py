@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rl.curation.files import write_atomically
+from rl.files import write_atomically
 from rl.types import StepMetrics
 
 Item = TypeVar("Item")

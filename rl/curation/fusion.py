@@ -11,14 +11,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rl.conversations import to_conversation
+from rl.conversations import to_conversation, without_thinking
 from rl.curation.candidates import Candidate
-from rl.curation.files import Row
+from rl.files import Row
 from rollout.chat import FLAGS
 from rollout.types import Message
 
 EMPTY_BLOCK = "<think>\n\n</think>\n\n"
-THINK_END = "</think>"
 
 
 class FlagsConfig(BaseModel):
@@ -52,16 +51,15 @@ class Solved:
 
 def of_candidate(candidate: Candidate) -> Solved:
     """An accepted response to a query, with its thinking in one block."""
-    content = f"<think>\n{candidate.thinking}\n</think>\n\n{candidate.answer}"
-    prompt = tuple(candidate.query.prompt.messages)
-    return Solved(id=candidate.id, prompt=prompt, content=content, thinking=True, domain=candidate.domain)
+    prompt = candidate.query.prompt.messages
+    return Solved(id=candidate.id, prompt=prompt, content=candidate.content, thinking=True, domain=candidate.domain)
 
 
 def of_row(row: Row, where: str) -> Solved:
     """A conversation as a sample without thinking: what it may have thought in its last turn is left out."""
     conversation = to_conversation(row, where)
     *prompt, last = conversation.messages
-    answer = last["content"].rpartition(THINK_END)[2].lstrip("\n")
+    answer = without_thinking(last["content"])
     domain = str(row.get("domain") or "plain")
     return Solved(id=conversation.id, prompt=tuple(prompt), content=answer, thinking=False, domain=domain)
 

@@ -6,10 +6,10 @@ from typing import Literal, Protocol
 
 from rewards.calls import Call, ModelFailure, Reply
 from rewards.judge_prompt import Unparseable, judge_call, read_verdict
+from rl.concurrency import for_each
 from rl.curation.candidates import Candidate
-from rl.curation.concurrency import for_each
-from rl.curation.files import Journal
 from rl.curation.queries import Query
+from rl.files import Journal
 
 
 class Judge(Protocol):

@@ -16,8 +16,8 @@ from rewards.endpoint import EndpointConfig
 from rewards.model_client import ModelClient
 from rl.cluster import open_sampler
 from rl.collect import GroupSampler
-from rl.curation.files import read_lines
 from rl.curation.queries import Query
+from rl.files import read_lines
 from rl.models import resolve_model, stop_token_ids
 from rl.plugins import check_name, find_function
 from rl.seeds import derive_seed

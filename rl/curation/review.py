@@ -6,8 +6,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from rl.curation.candidates import Candidate, with_verdict
-from rl.curation.files import read_lines, write_rows
 from rl.curation.queries import Query
+from rl.files import read_lines, write_rows
 
 
 class ReviewConfig(BaseModel):

@@ -9,9 +9,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from rl.curation.candidates import Candidate, pass_rate
-from rl.curation.files import read_lines
 from rl.curation.queries import Query, balanced, shuffled
 from rl.curation.respondents import RespondentConfig
+from rl.files import read_lines
 
 
 class ChooseConfig(BaseModel):
@@ -55,15 +55,14 @@ def choose(candidates: Sequence[Candidate], config: ChooseConfig, seed: int) -> 
 
 
 def conversation_row(candidate: Candidate) -> dict[str, Any]:
-    """A row of a conversation file: the thinking in one block, in the template's own spacing, then the summary."""
-    content = f"<think>\n{candidate.thinking}\n</think>\n\n{candidate.answer}"
+    """A row of a conversation file."""
     messages = [dict(message) for message in candidate.query.prompt.messages]
     return {
         "id": candidate.id,
         "query_id": candidate.query.id,
         "domain": candidate.domain,
         "thinking": True,
-        "messages": [*messages, {"role": "assistant", "content": content}],
+        "messages": [*messages, {"role": "assistant", "content": candidate.content}],
     }
 
 

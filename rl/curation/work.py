@@ -9,7 +9,6 @@ from typing import Protocol
 from rl.collect import ResponseScorer
 from rl.curation.candidates import RIGHT, Candidate, Console, ask_all, judge_all, pass_rate
 from rl.curation.config import QueryFiltersConfig, WithoutThinkingConfig
-from rl.curation.files import Journal
 from rl.curation.funnel import Funnel
 from rl.curation.queries import Query, beyond_cap
 from rl.curation.query_filters import rule_reasons, verifiability
@@ -18,6 +17,7 @@ from rl.curation.respondents import RespondentConfig
 from rl.curation.response_filters import ResponseFiltersConfig, response_reasons
 from rl.curation.selection import ChooseConfig, Pair, PairsConfig, choose, hardest, pair_reasons
 from rl.curation.similarity import HeldOut
+from rl.files import Journal
 
 RESPONSE_QUESTIONS = "guesswork", "disagreement", "style"
 

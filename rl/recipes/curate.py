@@ -6,7 +6,6 @@ from pathlib import Path
 from rl.cluster import open_scorer, ray_session
 from rl.curation.candidates import Candidate, pass_rate
 from rl.curation.config import CurateConfig
-from rl.curation.files import write_rows
 from rl.curation.funnel import Funnel
 from rl.curation.queries import Query, read_queries, reserve
 from rl.curation.respondents import engines_of
@@ -27,6 +26,7 @@ from rl.curation.work import (
     open_work,
     select_pairs,
 )
+from rl.files import write_rows
 from rl.log import RunLog
 from rl.types import StepMetrics
 

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import NamedTuple
 
-from rl.batch import pack
+from rl.batch import pack_for
 from rl.checkpoint import Checkpointer, Stateful
 from rl.cluster import enter_together, open_sampler, open_scorer, ray_session
-from rl.collect import Collector
+from rl.collect import make_collector
 from rl.distill_config import DistillConfig
 from rl.distillation import make_collect_student, make_student_examples, student_metrics, unknown_to_teacher
 from rl.evals import Evals
@@ -80,25 +80,14 @@ async def train(config: DistillConfig, log: RunLog) -> None:
 
         async with (
             stop_on_signal(checkpointer),
-            Collector(
-                prompts,
-                collect_group,
-                groups_per_step=config.groups_per_step,
-                max_staleness=config.max_staleness,
-                max_draws_per_step=config.draws_per_step,
-                timeout_s=config.collect_timeout_s,
-                progress=log.progress("collecting"),
-            ) as collector,
+            make_collector(config, prompts, collect_group, log.progress("collecting")) as collector,
         ):
             log.write_first(step, await evals.run_if_first(step))
             while step < config.num_steps and not checkpointer.stopping:
                 step += 1
                 with log.timer("collect"):
                     groups, drawn = await collector.take(config.groups_per_step, unknown_to_teacher)
-                examples = make_student_examples(groups)
-                batch = pack(
-                    examples, config.packing, num_ranks=learner.num_ranks, num_updates=learner.updates_per_step
-                )
+                batch = pack_for(learner, make_student_examples(groups), config.packing)
                 with log.timer("learn"):
                     learned = await learner.update(batch)
                 with log.timer("sync"):

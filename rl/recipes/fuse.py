@@ -5,13 +5,13 @@ from collections import Counter
 from rl.cluster import open_scorer, ray_session
 from rl.curation.checklists import keep_checked
 from rl.curation.config import FuseConfig
-from rl.curation.files import write_rows
 from rl.curation.funnel import Funnel
 from rl.curation.fusion import Solved, fuse, of_candidate, of_row
 from rl.curation.queries import read_queries
 from rl.curation.respondents import engines_of
 from rl.curation.similarity import HeldOut, SimilarityConfig
 from rl.curation.work import find_candidates, keep_few, keep_good, keep_passed, open_work
+from rl.files import write_rows
 from rl.log import RunLog
 from rl.row_stream import RowStream
 from rl.types import StepMetrics

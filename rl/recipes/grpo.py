@@ -5,10 +5,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
 
 from rl.advantages import make_advantage
-from rl.batch import make_examples, pack
+from rl.batch import make_examples, pack_for
 from rl.checkpoint import Checkpointer, Stateful
 from rl.cluster import RayScorer, enter_together, open_sampler, open_scorer, ray_session
-from rl.collect import Collector, make_collect_group
+from rl.collect import make_collect_group, make_collector
 from rl.config import GRPOConfig
 from rl.evals import Evals
 from rl.filters import build_group_filter
@@ -80,15 +80,7 @@ async def train(config: GRPOConfig, log: RunLog) -> None:
 
         async with (
             stop_on_signal(checkpointer),
-            Collector(
-                prompts,
-                collect_group,
-                groups_per_step=config.groups_per_step,
-                max_staleness=config.max_staleness,
-                max_draws_per_step=config.draws_per_step,
-                timeout_s=config.collect_timeout_s,
-                progress=log.progress("collecting"),
-            ) as collector,
+            make_collector(config, prompts, collect_group, log.progress("collecting")) as collector,
         ):
             log.write_first(step, await evals.run_if_first(step))
             while step < config.num_steps and not checkpointer.stopping:
@@ -97,13 +89,8 @@ async def train(config: GRPOConfig, log: RunLog) -> None:
                     groups, drawn = await collector.take(config.groups_per_step, keep_group)
                 drawn |= errors.check() | statistics.update(groups)  # before `release`, which draws by the new ones
                 advantages = advantage([group.scores for group in groups])
-                batch = pack(
-                    make_examples(groups, advantages),
-                    config.packing,
-                    num_ranks=learner.num_ranks,
-                    num_updates=learner.updates_per_step,
-                    skip_flat=not needs_every_token(config.loss),
-                )
+                examples = make_examples(groups, advantages)
+                batch = pack_for(learner, examples, config.packing, skip_flat=not needs_every_token(config.loss))
                 with log.timer("learn"):
                     learned = await learner.update(batch)
                 with log.timer("sync"):

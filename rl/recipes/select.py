@@ -2,13 +2,13 @@
 
 from rl.cluster import open_scorer, ray_session
 from rl.curation.config import SelectConfig
-from rl.curation.files import write_rows
 from rl.curation.funnel import Funnel
 from rl.curation.queries import read_queries
 from rl.curation.respondents import engines_of
 from rl.curation.selection import used_queries
 from rl.curation.similarity import HeldOut
 from rl.curation.work import open_work, select_pairs
+from rl.files import write_rows
 from rl.log import RunLog
 
 

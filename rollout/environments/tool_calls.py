@@ -4,8 +4,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from rollout.chat import THINK_CLOSE, THINK_OPEN
+
 CALL_OPEN, CALL_CLOSE = "<tool_call>", "</tool_call>"
-THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 MAX_CALL_CHARS = 16_384
 MAX_NAME_CHARS = 64
 

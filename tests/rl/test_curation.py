@@ -12,13 +12,13 @@ from rewards.scorer import Scorer, ScorerConfig
 from rl.config_file import parse_config
 from rl.conversations import to_conversation
 from rl.curation.candidates import ask_all
-from rl.curation.files import Journal
 from rl.curation.funnel import Funnel
 from rl.curation.queries import read_queries, reserve
 from rl.curation.query_filters import verifiability
 from rl.curation.respondents import RespondentConfig, ServerConfig, Unanswered, open_respondent
 from rl.curation.selection import PairsConfig
 from rl.curation.work import open_work, select_pairs
+from rl.files import Journal
 from rl.log import LogConfig, RunLog, read_metrics
 from rl.recipes.curate import make_data
 from rl.row_stream import RowSourceConfig, read_items

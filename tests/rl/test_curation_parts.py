@@ -9,7 +9,6 @@ import pytest
 from rewards.calls import Unavailable
 from rewards.verifiers.language import language_of
 from rl.curation.candidates import Candidate, pass_rate
-from rl.curation.files import Journal, write_atomically
 from rl.curation.funnel import Funnel
 from rl.curation.queries import Query, QuerySourceConfig, ValidationConfig, balanced, read_queries, reserve
 from rl.curation.query_filters import multiple_questions, open_ended
@@ -17,6 +16,7 @@ from rl.curation.response_filters import ResponseFiltersConfig, response_reasons
 from rl.curation.review import ReviewConfig, apply_verdicts, read_verdicts, write_review
 from rl.curation.selection import ChooseConfig, Pair, choose, conversation_row, hardest, used_queries
 from rl.curation.similarity import HeldOut, SimilarityConfig
+from rl.files import Journal, write_atomically
 from rl.sources import Source, SourceConfig
 from rollout.types import Prompt, prompt_id
 from tests.rl.worked import LEAK, respond

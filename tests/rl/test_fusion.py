@@ -10,10 +10,10 @@ from rewards.calls import ModelFailure
 from rewards.types import RewardResult
 from rl.conversations import to_conversation
 from rl.curation.checklists import ChecklistConfig, checklist_call, keep_checked, read_checklist
-from rl.curation.files import Journal
 from rl.curation.funnel import Funnel
 from rl.curation.fusion import FlagsConfig, Solved, fuse, of_row
 from rl.curation.work import Work
+from rl.files import Journal
 from rl.models import resolve_model
 from rollout.chat import Chat, last_flag
 

@@ -1,4 +1,4 @@
-"""Files of a curation: written whole or not at all, and a journal of what has been paid for already."""
+"""Files that are written whole or not at all, and a journal of what has been paid for already."""
 
 import json
 import os
