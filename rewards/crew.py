@@ -23,8 +23,8 @@ class Worker:
     """
 
     def __init__(self, make_pool: Callable[[list[str]], ProcessPool], warm: Iterable[str]) -> None:
-        self._make_pool = make_pool
-        self.warm = list(warm)  # the tasks warmed up for; each process that follows reads the list at its start
+        self._make_pool, self._first = make_pool, tuple(warm)
+        self.warm = list(warm)  # the tasks warmed up for; a process with which the pool replaces another reads the list
         self._pool = make_pool(self.warm)
 
     def schedule(self, job: Callable[..., Any], *args: Any, timeout_s: float) -> ProcessFuture:
@@ -39,6 +39,11 @@ class Worker:
         """A process that has judged nothing yet."""
         self.retire()
         self._pool = self._make_pool(self.warm)
+
+    def start_over(self) -> None:
+        """A new process that is warm for no more than the first one was: what comes next may end it at once."""
+        self.warm = list(self._first)
+        self.renew()
 
     def retire(self) -> threading.Thread:
         """End the process from a thread, for which nobody need wait: a broken pool may take its time."""
@@ -103,7 +108,7 @@ class Crew:
         worker = await self._idle.get()
         try:
             if alone:
-                worker.renew()
+                worker.start_over()
             if warm is not None and warm not in worker.warm:
                 await _warm_up(worker, warm)
             future = asyncio.wrap_future(worker.schedule(job, payload, timeout_s=timeout_s))

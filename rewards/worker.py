@@ -1,6 +1,7 @@
 """What runs in a scorer's worker process: its start, its limits, and one judgement at a time."""
 
 import asyncio
+import functools
 import inspect
 import numbers
 import os
@@ -53,7 +54,9 @@ def warm_up(task: str) -> None:
     _limit_memory(limit + max(0, _used_bytes() - used))
 
 
+@functools.cache
 def _warm_up(task: str) -> None:
+    """Once a process: one that starts while its list of tasks grows is asked again for the newest."""
     load = TASKS[task].warm_up
     assert load is not None, "only tasks that have something to load are warmed up for"
     with suppress(Exception):  # what cannot be loaded fails again where it is used, and is told there

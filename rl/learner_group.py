@@ -1,14 +1,12 @@
 """The learner's ranks as a verl worker group on a Ray resource pool, behind the `Learner` protocol."""
 
 import asyncio
-import os
-import tempfile
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from rl.bucket_files import BucketFiles
 from rl.cluster import answer_within, await_reference, has_gpu
 from rl.experts import check_experts
 from rl.learner import Bucket, LearnerConfig
@@ -22,7 +20,7 @@ class RayLearner:
     def __init__(self, group: Any, config: LearnerConfig) -> None:
         self.group, self.config = group, config
         self.num_ranks, self.updates_per_step = config.num_ranks, config.updates_per_step
-        self._buckets = [f"{_shared_memory()}/sharpen-{uuid.uuid4().hex[:12]}-{i}" for i in (0, 1)]
+        self._buckets = BucketFiles()
 
     async def _all(self, references: list[Any], what: str) -> list[Any]:
         answers = asyncio.gather(*(await_reference(reference) for reference in references))
@@ -53,7 +51,7 @@ class RayLearner:
             yield bucket
 
     async def _write(self, index: int) -> Bucket:
-        written = self.group.write_bucket(index, self._buckets[index % 2])
+        written = self.group.write_bucket(index, str(self._buckets.paths[index % 2]))
         return (await self._all(written, f"weight bucket {index}"))[0]
 
     async def save(self, folder: Path) -> None:
@@ -70,12 +68,7 @@ class RayLearner:
             ray.kill(worker)
         for placement in self.group.resource_pool.pgs or []:  # else their CPUs stay taken
             remove_placement_group(placement)
-        for path in self._buckets:
-            Path(path).unlink(missing_ok=True)
-
-
-def _shared_memory() -> str:
-    return "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
+        self._buckets.close()
 
 
 @asynccontextmanager
