@@ -183,7 +183,7 @@ async def test_an_answer_that_exhausts_a_task_of_ours_twice_is_wrong(scorer):
     assert (monster.score, monster.status) == (0, "ok")
     assert monster.reason == "broke a worker's limits twice: wall time of 1.0 s"
     assert honest.score == 1
-    assert scorer.num_retries == retries + 1
+    assert scorer.num_retries > retries
 
 
 async def test_responses_beyond_the_bound_are_wrong_without_a_worker(scorer):
