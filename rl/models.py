@@ -105,8 +105,13 @@ def tiny_tokenizer() -> Any:
     return tokenizer
 
 
-def build_tiny_qwen3(work: Path, out: Path, *, tied: bool = True, num_experts: int = 0) -> None:
-    """A Qwen3 of about 0.1 M parameters with random weights, for tests and the smoke runs; with experts two a token."""
+def build_tiny_qwen3(
+    work: Path, out: Path, *, tied: bool = True, num_experts: int = 0, hidden: int = 64, num_layers: int = 2
+) -> None:
+    """A Qwen3 with random weights, of 0.1 M parameters by default, for tests and small runs; with experts two a token.
+
+    The larger ones are wide enough to learn from scratch, and start with the scale that such training wants.
+    """
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig, Qwen3Config, Qwen3MoeConfig
 
@@ -121,15 +126,15 @@ def build_tiny_qwen3(work: Path, out: Path, *, tied: bool = True, num_experts: i
     }
     config = (Qwen3MoeConfig if num_experts else Qwen3Config)(
         vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden if hidden == 64 else 3 * hidden,
+        num_hidden_layers=num_layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=32,
         max_position_embeddings=1024,
         tie_word_embeddings=tied,
-        initializer_range=0.1,
+        initializer_range=0.1 if hidden == 64 else 0.02,
         eos_token_id=[end, pad],
         pad_token_id=pad,
         bos_token_id=None,
@@ -177,6 +182,7 @@ def build_smollm2_preference(work: Path, out: Path) -> None:
 BUILDERS: dict[str, Callable[[Path, Path], None]] = {
     "smollm2": build_smollm2,
     "smollm2-preference": build_smollm2_preference,
+    "small-qwen3": partial(build_tiny_qwen3, hidden=128, num_layers=4),
     "tiny-qwen3": build_tiny_qwen3,
     "tiny-qwen3-untied": partial(build_tiny_qwen3, tied=False),
     "tiny-qwen3-moe": partial(build_tiny_qwen3, num_experts=8),
