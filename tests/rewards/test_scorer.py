@@ -125,7 +125,8 @@ async def test_a_broken_limit_is_tried_once_more_and_spares_the_neighbours(score
     results = await scorer.score([HONEST] * 4 + [breaks(how)] + [HONEST] * 4)
     failed = results.pop(4)
     assert (failed.id, failed.score, failed.status) == (how, None, status)
-    assert reason in failed.reason and "twice" in failed.reason
+    assert reason in failed.reason
+    assert "twice" in failed.reason
     assert [result.score for result in results] == [1.0] * 8
     assert scorer.num_retries > retries  # a machine that stalls may let a neighbour break its limit once
     assert scorer.counts["breaks", status] == count + 1, "counted once, not once an attempt"
