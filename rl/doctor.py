@@ -6,11 +6,13 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from rl.architecture import find_architecture
 from rl.config import EvaluateConfig, GRPOConfig, RecipeConfig, SFTConfig
+from rl.distill_config import DistillConfig
 from rl.launch import versions
 from rl.memory_plan import GIB, loading_gib, num_full_sequences, num_gpus, plan_memory, shortfalls
 from rl.pipeline_config import PipelineConfig
@@ -94,9 +96,12 @@ def examine_config(config: RecipeConfig) -> Iterator[Finding]:
 
 def _examine_stage(config: PipelineConfig, name: str) -> Iterator[Finding]:
     """A model that an earlier stage makes has the shape of the one that this stage started from."""
-    stage = config.stage_config(name)
-    made_by = config.model_origin(name)
-    yield from examine_config(stage.model_copy(update={"model": made_by}) if made_by else stage)
+    stage, values = config.stage_config(name), config.stages[name].config
+    changes: dict[str, Any] = {"model": origin} if (origin := config.model_origin(values.get("model"))) else {}
+    if isinstance(stage, DistillConfig):
+        teacher = config.model_origin(values["teacher"]["model"])
+        changes["teacher"] = stage.teacher.model_copy(update={"model": teacher})
+    yield from examine_config(stage.model_copy(update=changes))
 
 
 def _sequences(config: GRPOConfig | SFTConfig | EvaluateConfig) -> Finding:

@@ -106,11 +106,19 @@ def tiny_tokenizer() -> Any:
 
 
 def build_tiny_qwen3(
-    work: Path, out: Path, *, tied: bool = True, num_experts: int = 0, hidden: int = 64, num_layers: int = 2
+    work: Path,
+    out: Path,
+    *,
+    tied: bool = True,
+    num_experts: int = 0,
+    hidden: int = 64,
+    num_layers: int = 2,
+    scale: float = 0.1,
 ) -> None:
     """A Qwen3 with random weights, of 0.1 M parameters by default, for tests and small runs; with experts two a token.
 
-    The larger ones are wide enough to learn from scratch, and start with the scale that such training wants.
+    `scale` is the deviation of its weights: 0.1 makes an untrained model say various things, 0.02 is what one that
+    learns from scratch wants.
     """
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig, Qwen3Config, Qwen3MoeConfig
@@ -127,14 +135,14 @@ def build_tiny_qwen3(
     config = (Qwen3MoeConfig if num_experts else Qwen3Config)(
         vocab_size=len(tokenizer),
         hidden_size=hidden,
-        intermediate_size=2 * hidden if hidden == 64 else 3 * hidden,
+        intermediate_size=2 * hidden,
         num_hidden_layers=num_layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=32,
         max_position_embeddings=1024,
         tie_word_embeddings=tied,
-        initializer_range=0.1 if hidden == 64 else 0.02,
+        initializer_range=scale,
         eos_token_id=[end, pad],
         pad_token_id=pad,
         bos_token_id=None,
@@ -182,7 +190,8 @@ def build_smollm2_preference(work: Path, out: Path) -> None:
 BUILDERS: dict[str, Callable[[Path, Path], None]] = {
     "smollm2": build_smollm2,
     "smollm2-preference": build_smollm2_preference,
-    "small-qwen3": partial(build_tiny_qwen3, hidden=128, num_layers=4),
+    "small-qwen3": partial(build_tiny_qwen3, hidden=128, num_layers=4, scale=0.02),
+    "small-qwen3-student": partial(build_tiny_qwen3, hidden=64, num_layers=3, scale=0.02),
     "tiny-qwen3": build_tiny_qwen3,
     "tiny-qwen3-untied": partial(build_tiny_qwen3, tied=False),
     "tiny-qwen3-moe": partial(build_tiny_qwen3, num_experts=8),

@@ -119,11 +119,10 @@ class PipelineConfig(RecipeConfig):
         values = fill_references(self.stages[name].config, lambda target, output: f"stages/{target}/{output}")
         return parse_config(values, f"stages.{name}")
 
-    def model_origin(self, name: str) -> str | None:
-        """The model that a stage's goes back to, through the stages that made it; None where it has none."""
-        model = self.stages[name].config.get("model")
+    def model_origin(self, model: str | None) -> str | None:
+        """The model that one of an earlier stage goes back to, through the stages that made it."""
         made_by = next(references(model), None)
-        return self.model_origin(made_by[0]) if made_by else model
+        return self.model_origin(self.stages[made_by[0]].config.get("model")) if made_by else model
 
     def in_words(self) -> str:
         lines = [f"{len(self.stages)} stages: {', '.join(self.stages)}."]

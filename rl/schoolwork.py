@@ -94,7 +94,8 @@ def teacher(rng: random.Random, prompt: Prompt, *, fault_rate: float = 0.25) -> 
     if asked is None:
         raise ValueError(f"prompt {prompt.id}: the teacher knows sums and differences only")
     a, symbol, b = int(asked[1]), asked[2], int(asked[3])
-    steps, value = work(a, b, symbol), a + b if symbol == "+" else a - b
+    value = a + b if symbol == "+" else a - b
+    steps = f"{work(a, b, symbol)}, so {value}"
     answer = f"\\boxed{{{value}}}"
     if rng.random() < fault_rate:
         wrong = value + rng.choice((-10, -1, 1, 10))

@@ -20,6 +20,7 @@ Mode = Literal["thinking", "non-thinking"]
 BOXED = "{question}\nPlease reason step by step, and put your final answer within \\boxed{}."  # Qwen3's own wording
 LETTER = "{question}\nPlease reason step by step, and put the letter of your choice within \\boxed{}."
 MAX_TOKENS = 32_768
+MAX_DRAWS_PER_PROMPT = 100  # of a generator, for a suite of different ones
 NUM_SAMPLES = 4  # where neither the config nor the suite says
 # Qwen3 report, section 4.6: the settings of its tables.
 SETTINGS = {
@@ -194,8 +195,7 @@ def read_prompts(
     """
     if source is not None:
         told = source.thinking if thinking is None else thinking
-        opened = Source(source.model_copy(update={"shuffle": False, "thinking": told}), seed=0)
-        prompts = [opened.prompt(index) for index in range(min(len(opened), limit or len(opened)))]
+        prompts = _of_source(name, source.model_copy(update={"shuffle": False, "thinking": told}), limit)
     else:
         suite = SUITES[name]
         # Only how a row is asked counts here; where it comes from is the suite's business.
@@ -215,6 +215,26 @@ def read_prompts(
         twice = next(prompt for prompt in prompts if ids.count(prompt.id) > 1)
         raise ValueError(f"suite {name}: a prompt is in it more than once: {twice.messages[-1]['content']!r:.120}")
     return prompts
+
+
+def _of_source(name: str, source: SourceConfig, limit: int | None) -> list[Prompt]:
+    """The prompts of a file, or the first different ones that a generator makes: it may make one again."""
+    if source.path is not None or source.dataset is not None:
+        opened = Source(source, seed=0)
+        return [opened.prompt(index) for index in range(min(len(opened), limit or len(opened)))]
+    wanted = limit or source.limit
+    assert wanted is not None, "the config of an evaluation sees to that"
+    opened = Source(source.model_copy(update={"limit": None}), seed=0)
+    prompts: dict[str, Prompt] = {}
+    for index in range(MAX_DRAWS_PER_PROMPT * wanted):
+        prompt = opened.prompt(index)
+        prompts.setdefault(prompt.id, prompt)
+        if len(prompts) == wanted:
+            return list(prompts.values())
+    raise ValueError(
+        f"suite {name}: {source.label} makes no more than {len(prompts)} different prompts in "
+        f"{MAX_DRAWS_PER_PROMPT * wanted} draws; lower limit = {wanted}"
+    )
 
 
 def _rows(

@@ -109,16 +109,18 @@ class FuseConfig(RecipeConfig):
 
     `thinking` is who answers the queries, by the report the model of stage 2 itself; its right responses are kept.
     `plain` are conversations without thinking, at most `num_plain`, drawn by the weights of their sources and checked
-    by a checklist where there is one: the judge of `rewards` writes and reads it.
+    by a checklist where there is one: the judge of `rewards` writes and reads it. `without_thinking` answers the
+    queries a second time, with thinking off: where both are the teacher, the set is that of off-policy distillation.
     """
 
     recipe: Literal["fuse"] = "fuse"
     queries: list[QuerySourceConfig] = Field(min_length=1)
     thinking: RespondentConfig
+    without_thinking: RespondentConfig | None = None
     response_filters: ResponseFiltersConfig = ResponseFiltersConfig(names=["wrong_answer", "repetition"])
     choose: ChooseConfig = ChooseConfig()
-    plain: list[RowSourceConfig] = Field(min_length=1)
-    num_plain: int = Field(gt=0)
+    plain: list[RowSourceConfig] = Field([])
+    num_plain: int = Field(0, ge=0)
     checklist: ChecklistConfig | None = None
     flags: FlagsConfig = FlagsConfig()
     rewards: ScorerConfig = ScorerConfig()
@@ -130,9 +132,18 @@ class FuseConfig(RecipeConfig):
             raise ValueError("checklist needs a judge: set rewards.judge.url and rewards.judge.model")
         return self
 
+    @model_validator(mode="after")
+    def _has_both_modes(self) -> Self:
+        if bool(self.plain) != bool(self.num_plain):
+            raise ValueError("plain and num_plain belong together: sources, and how many conversations to draw of them")
+        if not self.plain and self.without_thinking is None:
+            raise ValueError("nothing is without thinking: give plain and num_plain, or without_thinking")
+        return self
+
     def in_words(self) -> str:
+        without = self.without_thinking.num_samples if self.without_thinking else 0
         return (
-            f"{len(self.queries)} sources of queries, each answered {self.thinking.num_samples} times with thinking; "
-            f"{self.num_plain} conversations without thinking from {len(self.plain)} sources; "
-            f"{self.flags.multi_turn_share:.0%} of all in several turns."
+            f"{len(self.queries)} sources of queries, each answered {self.thinking.num_samples} times with thinking "
+            f"and {without} times without; {self.num_plain} conversations without thinking from {len(self.plain)} "
+            f"sources; {self.flags.multi_turn_share:.0%} of all in several turns."
         )

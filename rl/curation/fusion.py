@@ -55,6 +55,12 @@ def of_candidate(candidate: Candidate) -> Solved:
     return Solved(id=candidate.id, prompt=prompt, content=candidate.content, thinking=True, domain=candidate.domain)
 
 
+def of_direct(candidate: Candidate) -> Solved:
+    """An accepted response to a query with thinking off."""
+    identity, prompt, domain = f"{candidate.id}-direct", candidate.query.prompt.messages, candidate.domain
+    return Solved(id=identity, prompt=prompt, content=candidate.text.strip(), thinking=False, domain=domain)
+
+
 def of_row(row: Row, where: str) -> Solved:
     """A conversation as a sample without thinking: what it may have thought in its last turn is left out."""
     conversation = to_conversation(row, where)

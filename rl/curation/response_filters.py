@@ -71,6 +71,15 @@ def malformed(candidate: Candidate) -> str | None:
     return "malformed" if format_fault(candidate.text, "think", opened_by) else None
 
 
+def direct_reason(candidate: Candidate) -> str | None:
+    """Why a response without thinking is dropped: wrong, cut off, or not an answer alone."""
+    if not candidate.passed:
+        return "unscored" if candidate.score is None else "wrong_answer"
+    if candidate.finish_reason == "length":
+        return "truncated"
+    return "malformed" if format_fault(candidate.text, "no_think", "prompt") else None
+
+
 def wrong_answer(candidate: Candidate, limits: ResponseLimits, held_out: HeldOut) -> str | None:
     """Not right by the verifier, nor by a person. Without a score it is neither, and counted as that."""
     if candidate.passed:

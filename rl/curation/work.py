@@ -14,7 +14,7 @@ from rl.curation.queries import Query, beyond_cap
 from rl.curation.query_filters import rule_reasons, verifiability
 from rl.curation.questions import Judge, reason_of, verdicts_of
 from rl.curation.respondents import RespondentConfig
-from rl.curation.response_filters import ResponseFiltersConfig, response_reasons
+from rl.curation.response_filters import ResponseFiltersConfig, direct_reason, response_reasons
 from rl.curation.selection import ChooseConfig, Pair, PairsConfig, choose, hardest, pair_reasons
 from rl.curation.similarity import HeldOut
 from rl.files import Journal
@@ -99,6 +99,15 @@ async def find_candidates(
     return work.funnel.sift("candidates", "queries", queries, reasons), answered
 
 
+async def find_direct(queries: Sequence[Query], config: RespondentConfig, work: Work) -> list[Candidate]:
+    """Right responses without thinking."""
+    answered, failures = await _answered(queries, config, "without thinking", thinking=False, work=work)
+    work.funnel.sift("without thinking", "queries", queries, [failures.get(query.id) for query in queries])
+    responses = [each for query in queries for each in answered.get(query.id, [])]
+    reasons = [direct_reason(each) for each in responses]
+    return work.funnel.sift("responses without thinking", "responses", responses, reasons)
+
+
 async def _answered(
     queries: Sequence[Query], config: RespondentConfig, name: str, *, thinking: bool, work: Work
 ) -> tuple[dict[str, list[Candidate]], dict[str, str]]:
@@ -156,8 +165,10 @@ async def keep_good(
     return kept
 
 
-def keep_few(candidates: Sequence[Candidate], config: ChooseConfig, work: Work) -> list[Candidate]:
-    return work.funnel.sift("conversations", "responses", candidates, choose(candidates, config, work.seed))
+def keep_few(
+    candidates: Sequence[Candidate], config: ChooseConfig, work: Work, stage: str = "conversations"
+) -> list[Candidate]:
+    return work.funnel.sift(stage, "responses", candidates, choose(candidates, config, work.seed))
 
 
 async def select_pairs(queries: Sequence[Query], used: set[str], config: PairsConfig, work: Work) -> list[Pair]:

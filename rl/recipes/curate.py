@@ -78,6 +78,8 @@ async def make_data(
             used = {each.query.id for each in conversations}
             pairs = await select_pairs(queries, used, config.pairs, work)
             write_rows(data / "rl_prompts.jsonl", (pair.query.row() | {"pass_rate": pair.rate} for pair in pairs))
+    if not conversations:
+        log.message("nothing is left to learn from: the reasons are below")
     report(funnel, log, data, pass_metrics(candidates, config.candidates.num_samples))
 
 

@@ -6,11 +6,11 @@ from rl.cluster import open_scorer, ray_session
 from rl.curation.checklists import keep_checked
 from rl.curation.config import FuseConfig
 from rl.curation.funnel import Funnel
-from rl.curation.fusion import Solved, fuse, of_candidate, of_row
+from rl.curation.fusion import Solved, fuse, of_candidate, of_direct, of_row
 from rl.curation.queries import read_queries
 from rl.curation.respondents import engines_of
 from rl.curation.similarity import HeldOut, SimilarityConfig
-from rl.curation.work import find_candidates, keep_few, keep_good, keep_passed, open_work
+from rl.curation.work import find_candidates, find_direct, keep_few, keep_good, keep_passed, open_work
 from rl.files import write_rows
 from rl.log import RunLog
 from rl.row_stream import RowStream
@@ -24,7 +24,7 @@ async def make_set(config: FuseConfig, log: RunLog) -> None:
     drawn = draw_plain(config)
     log.stage("starting Ray and the scorer")
     async with (
-        ray_session(config.ray, max(engines_of([config.thinking]), 1)),
+        ray_session(config.ray, max(engines_of([config.thinking, config.without_thinking]), 1)),
         open_scorer(config.rewards, log.folder, on_cluster=config.ray.address is not None) as scorer,
     ):
         with open_work(log.folder / "journal", scorer, funnel, log, config.seed) as work:
@@ -34,6 +34,10 @@ async def make_set(config: FuseConfig, log: RunLog) -> None:
             good = await keep_good(responses, config.response_filters, reserved, [], work)
             thinking = [of_candidate(each) for each in keep_few(good, config.choose, work)]
             plain = await keep_checked(drawn, config.checklist, work)
+            if config.without_thinking is not None:
+                right = await find_direct(queries, config.without_thinking, work)
+                few = keep_few(right, config.choose, work, "conversations without thinking")
+                plain = [*plain, *map(of_direct, few)]
     rows = fuse(thinking, plain, config.flags, config.seed)
     if not rows:
         raise RuntimeError(f"nothing is left to fuse:\n{funnel.table()}")
@@ -49,6 +53,8 @@ async def make_set(config: FuseConfig, log: RunLog) -> None:
 
 def draw_plain(config: FuseConfig) -> list[Solved]:
     """Conversations without thinking, each once: a source that is too small for its weight gives all it has."""
+    if not config.plain:
+        return []
     stream = RowStream(config.plain, config.seed, of_row)
     found = [stream.draw()[1] for _ in range(config.num_plain)]
     return list({solved.id: solved for solved in found}.values())

@@ -8,6 +8,7 @@ import pytest
 
 from rewards.calls import ModelFailure
 from rewards.types import RewardResult
+from rl.config_file import parse_config
 from rl.conversations import to_conversation
 from rl.curation.checklists import ChecklistConfig, checklist_call, keep_checked, read_checklist
 from rl.curation.funnel import Funnel
@@ -134,6 +135,26 @@ async def test_checklists_drop_what_does_not_meet_them_and_count_what_was_not_ju
     asked = judge.num_calls
     assert await check() == ["p0", "p5"]
     assert judge.num_calls == asked + 3, "verdicts are kept; only what failed is asked for again"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, "nothing is without thinking: give plain and num_plain, or without_thinking"),
+        ({"num_plain": 4}, "plain and num_plain belong together"),
+        ({"plain": [{"generator": "rl.schoolwork:plain_conversation"}]}, "plain and num_plain belong together"),
+    ],
+)
+def test_a_fusion_has_both_modes(change, message):
+    teacher = {"generator": "rl.schoolwork:teacher"}
+    values = {
+        "recipe": "fuse",
+        "queries": [{"generator": "rl.schoolwork:calculation", "limit": 4}],
+        "thinking": teacher,
+    }
+    with pytest.raises(ValueError, match=message):
+        parse_config(values | change, "test")
+    assert parse_config(values | {"without_thinking": teacher}, "test")
 
 
 def test_a_query_is_data_for_the_judge():

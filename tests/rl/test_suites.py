@@ -244,3 +244,12 @@ def test_the_mode_is_what_the_template_is_told(tmp_path, mode, thinking):
 def test_a_config_that_makes_no_sense_is_refused(bad, message):
     with pytest.raises(ValidationError, match=message):
         EvalConfig.model_validate(bad)
+
+
+def test_a_generator_s_suite_is_made_of_different_prompts():
+    source = {"generator": "rl.schoolwork:word_task", "options": {"split": "held_out", "kind": "copying"}}
+    words = suite_prompts(EvalConfig(suite="words", source=source, limit=300))
+    assert len({prompt.id for prompt in words}) == 300
+    assert suite_prompts(EvalConfig(suite="words", source=source, limit=20)) == words[:20]
+    with pytest.raises(ValueError, match=r"makes no more than \d+ different prompts in 100000 draws; lower limit"):
+        suite_prompts(EvalConfig(suite="words", source=source, limit=1000))
