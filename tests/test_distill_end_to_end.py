@@ -9,6 +9,8 @@ import pytest
 from rl.log import deterministic, read_metrics
 from tests.commands import finish, start_run, wait_for_step
 
+pytestmark = pytest.mark.slow
+
 SMOKE = "configs/smoke/distill.yaml"
 SERVED = [
     "mode=sampled_token",
@@ -48,7 +50,6 @@ def test_the_run_folder_holds_samples_and_a_report(whole):
     assert (whole / "report.html").is_file()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("changes", [[], SERVED], ids=["full_vocabulary", "sampled_token"])
 def test_a_run_killed_and_resumed_is_the_same_run(changes, tmp_path):
     finish(start_run(SMOKE, tmp_path, "num_steps=6", "log.name=whole", *changes))
@@ -61,7 +62,6 @@ def test_a_run_killed_and_resumed_is_the_same_run(changes, tmp_path):
     assert cut == whole
 
 
-@pytest.mark.slow
 def test_a_served_teacher_draws_the_student_nearer(tmp_path):
     finish(start_run(SMOKE, tmp_path, "num_steps=12", "samples_per_prompt=16", "log.name=served", *SERVED))
     rows = read_metrics(tmp_path / "served")
@@ -69,7 +69,6 @@ def test_a_served_teacher_draws_the_student_nearer(tmp_path):
     assert rows[1]["loss/ratio_mean"] == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.slow
 def test_shards_staleness_and_evaluations_work_together(tmp_path):
     changes = [
         "max_staleness=1",
@@ -83,7 +82,6 @@ def test_shards_staleness_and_evaluations_work_together(tmp_path):
     assert rows[4]["loss/distill"] < rows[1]["loss/distill"]
 
 
-@pytest.mark.slow
 def test_a_teacher_of_another_vocabulary_is_refused_before_anything_starts(tmp_path):
     process = start_run(SMOKE, tmp_path, "teacher.model=package:smollm2")
     _, errors = process.communicate(timeout=120)

@@ -5,6 +5,8 @@ import pytest
 from rl.log import read_metrics
 from tests.commands import finish, start_run
 
+pytestmark = pytest.mark.slow
+
 MOE_METRICS = {"moe/load_balancing_loss", "moe/max_load", "moe/dead_experts_rate"}
 
 
@@ -25,7 +27,6 @@ def test_it_learns_and_balances(tmp_path):
     assert on[-1][name] < off[-1][name]
 
 
-@pytest.mark.slow
 def test_rl_samples_from_the_engine_and_replays(tmp_path):
     finish(start_run("configs/smoke/moe_grpo.yaml", tmp_path, "num_steps=3", "log.name=rl"))
     rows = rows_of(tmp_path / "rl")

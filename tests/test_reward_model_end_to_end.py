@@ -13,6 +13,8 @@ from rl.log import deterministic, read_metrics
 from rollout.model_server import vllm_server
 from tests.commands import finish, start_run, wait_for_step
 
+pytestmark = pytest.mark.slow
+
 SMOKE = "configs/smoke/reward_model.yaml"
 ARGUMENTS = ["--enforce-eager", "--dtype", "float32", "--max-num-seqs", "8"]
 
@@ -31,7 +33,6 @@ def test_it_learns_to_tell_held_out_pairs_apart(whole):
     assert -1 <= rows[6]["eval/pairs/length_correlation"] <= 1
 
 
-@pytest.mark.slow
 def test_a_run_killed_and_resumed_is_the_same_run(whole, tmp_path):
     changes = ["log.name=cut", "learner.num_ranks=2"]
     process = start_run(SMOKE, tmp_path, "num_steps=3", *changes, "checkpoint.at_end=false")
@@ -46,7 +47,6 @@ def test_a_run_killed_and_resumed_is_the_same_run(whole, tmp_path):
     assert ours == theirs
 
 
-@pytest.mark.slow
 async def test_vllm_serves_what_was_trained(whole, tmp_path):
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
