@@ -1,6 +1,6 @@
 """Schoolwork for the demo of the whole recipe: questions, a scripted teacher, and held-out suites.
 
-Sums and differences are worked out digit by digit in the thinking; words are copied and turned round without any.
+In the thinking sums and differences are worked out digit by digit, and words are spelled.
 Whether a question is held out is a property of the question, so that nothing learned is ever asked.
 """
 
@@ -13,6 +13,7 @@ from rollout.types import Prompt
 HELD_OUT_SHARE = 0.15
 SYLLABLES = [first + vowel for first in "bdfklmnprst" for vowel in "aeiou"]
 _CALCULATION = re.compile(r"(\d+) ([+-]) (\d+)\?")
+_WORD = re.compile(r"(Repeat|Backwards): ([a-z]+)")
 FLAGS = {"think": "/think", "no_think": "/no_think"}
 
 
@@ -84,35 +85,54 @@ def work(a: int, b: int, symbol: str) -> str:
     return ", ".join(steps)
 
 
+def spell(word: str, *, back: bool) -> str:
+    """The letters of a word, and again in the order in which they are to be written."""
+    letters = " ".join(word)
+    return f"{letters}, back: {letters[::-1]}, so {word[::-1]}" if back else f"{letters}, so {word}"
+
+
+def solve(question: str) -> tuple[str, str]:
+    """The way to the answer of a question of ours, and the answer. Raises ValueError for another question."""
+    if asked := _CALCULATION.search(question):
+        a, symbol, b = int(asked[1]), asked[2], int(asked[3])
+        value = a + b if symbol == "+" else a - b
+        return f"{work(a, b, symbol)}, so {value}", str(value)
+    if asked := _WORD.search(question):
+        back = asked[1] == "Backwards"
+        return spell(asked[2], back=back), asked[2][::-1] if back else asked[2]
+    raise ValueError(f"sums, differences and words are all the teacher knows; got {question!r:.80}")
+
+
 def teacher(rng: random.Random, prompt: Prompt, *, fault_rate: float = 0.25) -> str:
-    """What the scripted teacher answers to a calculation: mostly the way and the result, at times a faulty response.
+    """What the scripted teacher answers to a question: mostly the way and the result, at times a faulty response.
 
     The faults are those that the report's response filters are for (2505.09388 §4.1): a wrong answer, a repetition,
     a guess without reasoning, a thinking that says otherwise than the answer.
     """
-    asked = _CALCULATION.search(prompt.messages[-1]["content"])
-    if asked is None:
-        raise ValueError(f"prompt {prompt.id}: the teacher knows sums and differences only")
-    a, symbol, b = int(asked[1]), asked[2], int(asked[3])
-    value = a + b if symbol == "+" else a - b
-    steps = f"{work(a, b, symbol)}, so {value}"
-    answer = f"\\boxed{{{value}}}"
+    steps, answer = solve(prompt.messages[-1]["content"])
     if rng.random() < fault_rate:
-        wrong = value + rng.choice((-10, -1, 1, 10))
+        number = answer.isdecimal()
+        wrong = str(int(answer) + rng.choice((-10, -1, 1, 10))) if number else answer + rng.choice(SYLLABLES)
+        said = in_answer(wrong)
         return rng.choice(
             (
-                f"<think>\n{steps}\n</think>\n\n\\boxed{{{wrong}}}",
-                f"<think>\n{', '.join([steps] * 8)}\n</think>\n\n{answer}",
-                f"<think>\nI guess.\n</think>\n\n{answer}",
-                f"<think>\n{steps}. So \\boxed{{{wrong}}}\n</think>\n\n{answer}",
+                f"<think>\n{steps}\n</think>\n\n{said}",
+                f"<think>\n{', '.join([steps] * 8)}\n</think>\n\n{in_answer(answer)}",
+                f"<think>\nI guess.\n</think>\n\n{in_answer(answer)}",
+                f"<think>\n{steps}. So {said}\n</think>\n\n{in_answer(answer) if number else said}",
             )
         )
-    return f"<think>\n{steps}\n</think>\n\n{answer}"
+    return f"<think>\n{steps}\n</think>\n\n{in_answer(answer)}"
 
 
-def plain_conversation(rng: random.Random) -> Row:
-    """A solved word task or a sum of two digits as a conversation without thinking, its flag not yet in it."""
-    row = word_task(rng) if rng.random() < 0.7 else calculation(rng, min_digits=1, max_digits=1)
-    answer = row["reference"] if row["task"] == "exact" else f"\\boxed{{{row['reference']}}}"
-    messages = [{"role": "user", "content": row["question"]}, {"role": "assistant", "content": answer}]
+def in_answer(text: str) -> str:
+    """Numbers go into a box, words stand alone: what `math` and `exact` read."""
+    return f"\\boxed{{{text}}}" if text.lstrip("-").isdecimal() else text
+
+
+def plain_conversation(rng: random.Random, *, max_digits: int = 3) -> Row:
+    """A solved question as a conversation without thinking, its flag not yet in it."""
+    row = word_task(rng) if rng.random() < 0.5 else calculation(rng, min_digits=1, max_digits=max_digits)
+    answer = {"role": "assistant", "content": in_answer(row["reference"])}
+    messages = [{"role": "user", "content": row["question"]}, answer]
     return {"messages": messages, "thinking": False, "domain": row["domain"]}

@@ -4,7 +4,18 @@ import random
 
 import pytest
 
-from rl.schoolwork import calculation, mode_task, plain_conversation, teacher, with_flag, word_task, work
+from rl.schoolwork import (
+    calculation,
+    in_answer,
+    mode_task,
+    plain_conversation,
+    solve,
+    spell,
+    teacher,
+    with_flag,
+    word_task,
+    work,
+)
 from rl.sources import SourceConfig, to_prompt
 from rollout.chat import last_flag
 
@@ -48,19 +59,27 @@ def test_the_steps_lead_to_the_result(a, b, symbol):
     assert result == (a + b if symbol == "+" else a - b)
 
 
+def test_words_are_spelled_in_the_order_in_which_they_are_written():
+    assert spell("maso", back=False) == "m a s o, so maso"
+    assert spell("maso", back=True) == "m a s o, back: o s a m, so osam"
+    assert solve("Backwards: maso /think") == ("m a s o, back: o s a m, so osam", "osam")
+    with pytest.raises(ValueError, match=r"all the teacher knows; got 'Why\?"):
+        solve("Why?")
+
+
 def test_the_teacher_is_right_but_for_its_faults():
-    rows = many(calculation, 300)
+    rows = many(calculation, 300) + many(word_task, 300)
     prompts = [to_prompt(row, SourceConfig(path="x"), "row") for row in rows]
     rng = random.Random(1)
     sound = [teacher(rng, prompt, fault_rate=0) for prompt in prompts]
     assert all(
-        text.endswith(f"</think>\n\n\\boxed{{{row['reference']}}}") for text, row in zip(sound, rows, strict=True)
+        text.endswith(f"</think>\n\n{in_answer(row['reference'])}") for text, row in zip(sound, rows, strict=True)
     )
     rng = random.Random(1)
     faulty = sum(
         len(teacher(rng, prompt, fault_rate=1)) != len(text) for prompt, text in zip(prompts, sound, strict=True)
     )
-    assert faulty > 150, "most faults show in the length; a wrong answer may not"
+    assert faulty > 300, "most faults show in the length; a wrong answer may not"
 
 
 def test_the_last_flag_is_the_mode_asked_for():
