@@ -15,7 +15,7 @@ from rl.conversations import to_conversation, without_thinking
 from rl.curation.candidates import Candidate
 from rl.files import Row
 from rollout.chat import FLAGS
-from rollout.types import Message
+from rollout.types import Message, prompt_id
 
 EMPTY_BLOCK = "<think>\n\n</think>\n\n"
 
@@ -67,13 +67,15 @@ def of_row(row: Row, where: str) -> Solved:
     *prompt, last = conversation.messages
     answer = without_thinking(last["content"])
     domain = str(row.get("domain") or "plain")
-    return Solved(id=conversation.id, prompt=tuple(prompt), content=answer, thinking=False, domain=domain)
+    identity = prompt_id(conversation.messages, "plain", None)  # rows of several files may share their ids
+    return Solved(id=identity, prompt=tuple(prompt), content=answer, thinking=False, domain=domain)
 
 
 def fuse(thinking: Sequence[Solved], plain: Sequence[Solved], config: FlagsConfig, seed: int) -> list[dict[str, Any]]:
     """Rows for SFT, each sample's turn at least once as a last turn, in an order drawn from the seed."""
     rng = random.Random(seed)
-    pools = {True: list(thinking), False: list(plain)}
+    # What was asked after other turns means nothing without them.
+    pools = {True: list(filter(_stands_alone, thinking)), False: list(filter(_stands_alone, plain))}
     rows = []
     for solved in [*thinking, *plain]:
         several = rng.random() < config.multi_turn_share and all(pools.values())
@@ -82,18 +84,25 @@ def fuse(thinking: Sequence[Solved], plain: Sequence[Solved], config: FlagsConfi
     return rows
 
 
+def _stands_alone(solved: Solved) -> bool:
+    return all(message["role"] != "assistant" for message in solved.prompt)
+
+
 def _one_turn(solved: Solved, config: FlagsConfig, rng: random.Random) -> dict[str, Any]:
     bare = rng.random() < (config.unflagged_share if solved.thinking else config.prefilled_share)
     messages = list(solved.prompt) if bare else add_flag(solved.prompt, FLAGS[solved.thinking], config, rng)
     prefilled = bare and not solved.thinking
     flags = "none" if bare else "one"
-    return _row(solved, messages, thinking=False if prefilled else None, flags=flags, num_turns=1)
+    return _row(solved, messages, thinking=False if prefilled else None, flags=flags)
 
 
 def _many_turns(
     last: Solved, pools: dict[bool, list[Solved]], config: FlagsConfig, rng: random.Random
 ) -> dict[str, Any]:
-    """Turns of other samples before it. Flags fall at random; the last turn gets one where else the mode were wrong."""
+    """Turns of other samples before all of its own, which its last one may be about.
+
+    Flags fall at random; the last turn gets one where else its mode were wrong.
+    """
     messages: list[Message] = []
     mode = True
     for _ in range(rng.randint(2, config.max_turns) - 1):
@@ -107,8 +116,9 @@ def _many_turns(
         flags.append(last.thinking)
     question = " ".join([last.prompt[-1]["content"], *(FLAGS[flag] for flag in flags)])
     opening = [message for message in last.prompt[:-1] if message["role"] == "system"]
-    turns = [*opening, *messages, {"role": "user", "content": question}]
-    return _row(last, turns, thinking=None, flags="several", num_turns=len(messages) // 2 + 1)
+    own = [message for message in last.prompt[:-1] if message["role"] != "system"]
+    turns = [*opening, *messages, *own, {"role": "user", "content": question}]
+    return _row(last, turns, thinking=None, flags="several")
 
 
 def add_flag(prompt: Sequence[Message], flag: str, config: FlagsConfig, rng: random.Random) -> list[Message]:
@@ -127,9 +137,7 @@ def _content(solved: Solved) -> str:
     return solved.content if solved.thinking else EMPTY_BLOCK + solved.content
 
 
-def _row(
-    solved: Solved, messages: Sequence[Message], *, thinking: bool | None, flags: str, num_turns: int
-) -> dict[str, Any]:
+def _row(solved: Solved, messages: Sequence[Message], *, thinking: bool | None, flags: str) -> dict[str, Any]:
     content = solved.content if thinking is False else _content(solved)
     return {
         "id": solved.id,
@@ -137,6 +145,6 @@ def _row(
         "thinking": thinking,
         "mode": "think" if solved.thinking else "no_think",
         "flags": flags,
-        "num_turns": num_turns,
+        "num_turns": sum(message["role"] == "user" for message in messages),
         "domain": solved.domain,
     }

@@ -21,7 +21,7 @@ async def make_set(config: FuseConfig, log: RunLog) -> None:
     """Write `data/conversations.jsonl` for SFT; what models have answered before is not asked for again."""
     funnel = Funnel()
     queries = read_queries(config.queries, config.seed, funnel)  # before anything starts
-    drawn = draw_plain(config)
+    drawn = draw_plain(config, funnel)
     log.stage("starting Ray and the scorer")
     async with (
         ray_session(config.ray, max(engines_of([config.thinking, config.without_thinking]), 1)),
@@ -51,13 +51,15 @@ async def make_set(config: FuseConfig, log: RunLog) -> None:
     log.write(0, funnel.metrics() | figures)
 
 
-def draw_plain(config: FuseConfig) -> list[Solved]:
+def draw_plain(config: FuseConfig, funnel: Funnel) -> list[Solved]:
     """Conversations without thinking, each once: a source that is too small for its weight gives all it has."""
     if not config.plain:
         return []
     stream = RowStream(config.plain, config.seed, of_row)
     found = [stream.draw()[1] for _ in range(config.num_plain)]
-    return list({solved.id: solved for solved in found}.values())
+    first = {solved.id: number for number, solved in reversed(list(enumerate(found)))}
+    reasons = [None if first[solved.id] == number else "duplicate" for number, solved in enumerate(found)]
+    return funnel.sift("plain", "conversations", found, reasons)
 
 
 def shares(rows: list[dict[str, object]]) -> StepMetrics:

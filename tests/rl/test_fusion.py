@@ -16,6 +16,7 @@ from rl.curation.fusion import FlagsConfig, Solved, fuse, of_row
 from rl.curation.work import Work
 from rl.files import Journal
 from rl.models import resolve_model
+from rl.recipes.fuse import draw_plain
 from rollout.chat import Chat, last_flag
 
 EMPTY = "<think>\n\n</think>\n\n"
@@ -88,6 +89,43 @@ def test_what_plain_conversations_thought_is_left_out():
         "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "<think>\nx\n</think>\n\na"}]
     }
     assert of_row(row | {"domain": "prose"}, "row 0").content == "a"
+
+
+def test_a_conversation_keeps_the_turns_that_its_last_one_is_about():
+    cat = [
+        ("user", "My cat is called Mo."),
+        ("assistant", "Nice."),
+        ("user", "What is it called?"),
+        ("assistant", "Mo."),
+    ]
+    row = {"messages": [{"role": "system", "content": "Be kind."}, *({"role": r, "content": c} for r, c in cat)]}
+    about_cats = [of_row(row, "row 0")]
+    rows = fuse(THINKING[:3], about_cats + PLAIN[:3], FlagsConfig(multi_turn_share=1, prefilled_share=0), seed=4)
+    for fused in rows:
+        contents = [message["content"] for message in fused["messages"]]
+        if fused["id"] == about_cats[0].id:
+            assert contents[0].startswith("Be kind.")
+            assert contents[-4:-2] == ["My cat is called Mo.", "Nice."]
+            assert contents[-2].startswith("What is it called?")
+            assert fused["num_turns"] >= 3
+        else:
+            assert not any("it called" in content for content in contents), "nor does it stand before another's turn"
+
+
+def test_rows_of_two_files_may_share_their_ids(tmp_path):
+    for name in ("a", "b"):
+        turns = [{"role": "user", "content": f"Say {name}."}, {"role": "assistant", "content": name}]
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"id": "0", "messages": turns}) + "\n")
+    values = {
+        "recipe": "fuse",
+        "queries": [{"generator": "rl.schoolwork:calculation", "limit": 4}],
+        "thinking": {"generator": "rl.schoolwork:teacher"},
+        "plain": [{"path": str(tmp_path / f"{name}.jsonl")} for name in ("a", "b")],
+        "num_plain": 12,
+    }
+    funnel = Funnel()
+    assert {solved.content for solved in draw_plain(parse_config(values, "test"), funnel)} == {"a", "b"}
+    assert dict(funnel.stages[0].reasons) == {"duplicate": 10}
 
 
 class ScriptedJudge:
