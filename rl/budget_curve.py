@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import AfterValidator, Field
 
@@ -42,7 +42,25 @@ def thinking_cut_rate(kind: str, groups: Sequence[Group]) -> StepMetrics:
     return {f"{kind}/thinking_cut_rate": cut / len(samples)} if samples else {}
 
 
-def check_engine(allowed: bool, prompts: Sequence[int | None], evals: Sequence[Sequence[int]]) -> None:
+class Budgeted(Protocol):
+    """A source of prompts."""
+
+    @property
+    def thinking_budget(self) -> int | None: ...
+
+
+class Evaluation(Protocol):
+    """An evaluation, with prompts of its own or without."""
+
+    @property
+    def source(self) -> Budgeted | None: ...
+
+    @property
+    def thinking_budgets(self) -> Sequence[int]: ...
+
+
+def check_engine(allowed: bool, prompts: Sequence[Budgeted], evals: Sequence[Evaluation]) -> None:
     """Raises ValueError where a source of prompts or an evaluation has a budget and the engine is not to honour any."""
-    if not allowed and (any(budget is not None for budget in prompts) or any(evals)):
+    sources = [*prompts, *(config.source for config in evals if config.source)]
+    if not allowed and (any(s.thinking_budget is not None for s in sources) or any(e.thinking_budgets for e in evals)):
         raise ValueError("engine.thinking_budget must be true: prompts or evals have a thinking budget")

@@ -109,10 +109,7 @@ class GRPOConfig(RecipeConfig):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         build_group_filter(self.group_filters)
-        own = [*self.prompts.sources, *(e.source for e in self.evals if e.source)]
-        check_engine(
-            self.engine.thinking_budget, [s.thinking_budget for s in own], [e.thinking_budgets for e in self.evals]
-        )
+        check_engine(self.engine.thinking_budget, self.prompts.sources, self.evals)
         check_training_sampling(self.sampling, self.engine)
         if self.overlong_cache_tokens >= self.sampling.max_tokens:
             raise ValueError("overlong_cache_tokens must be below sampling.max_tokens")
@@ -178,6 +175,11 @@ class SFTConfig(RecipeConfig):
     rewards: ScorerConfig = ScorerConfig()
     evals: list[EvalConfig] = []
     checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @model_validator(mode="after")
+    def _honours_budgets(self) -> Self:
+        check_engine(self.engine.thinking_budget, [], self.evals)
+        return self
 
     def in_words(self) -> str:
         return (

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from rl.evals import EvalConfig
+from rl.evals import EvalConfig, read_suites
 from rollout.chat import Chat
 from rollout.engine import EngineConfig
 from rollout.types import Prompt
@@ -36,6 +36,16 @@ def fit_context(
             f"{remedy}" + ("; or raise it" if by_user else "; or set engine.max_context_tokens if the model takes more")
         )
     return engine if by_user else engine.model_copy(update={"max_context_tokens": needed})
+
+
+def fitting_prompts(engine: EngineConfig, model: str, configs: Sequence[EvalConfig]) -> dict[str, list[Prompt]]:
+    """The prompts of all suites by name, for engines as they are: a training run does not fit them to its evaluations.
+
+    Raises ValueError where a suite cannot be read or does not fit, before hours of training end with that.
+    """
+    prompts = read_suites(configs)
+    fit_context(EngineConfig.model_validate(engine.model_dump()), model, configs, prompts)
+    return prompts
 
 
 def max_positions(model: str) -> int | None:

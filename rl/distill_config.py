@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from rewards.scorer import ScorerConfig
 from rl.batch import PackingConfig
+from rl.budget_curve import check_engine
 from rl.checkpoint import CheckpointConfig
 from rl.config import RecipeConfig, check_training_sampling, updates_in_words
 from rl.divergence_head import DivergenceConfig
@@ -50,6 +51,7 @@ class DistillConfig(RecipeConfig):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        check_engine(self.engine.thinking_budget, self.prompts.sources, self.evals)
         check_training_sampling(self.sampling, self.engine)
         served = self.mode == "sampled_token"
         # Values, not what was given: the config of a run folder gives every field.

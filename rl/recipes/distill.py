@@ -8,6 +8,7 @@ from rl.batch import pack_for
 from rl.checkpoint import Checkpointer, Stateful
 from rl.cluster import enter_together, open_sampler, open_scorer, ray_session
 from rl.collect import make_collector
+from rl.context import fitting_prompts
 from rl.distill_config import DistillConfig
 from rl.distillation import make_collect_student, make_student_examples, student_metrics, unknown_to_teacher
 from rl.evals import Evals
@@ -43,6 +44,7 @@ async def open_parts(config: DistillConfig, log: RunLog, vocabulary_size: int) -
     objective = config.loss if served else alignment
     judges = bool(config.evals)
     num_cpus = config.engine.num_engines + config.learner.num_ranks + served * config.teacher.engine.num_engines
+    suites = fitting_prompts(config.engine, model, config.evals)
     log.stage("starting Ray")
     async with ray_session(config.ray, num_cpus), AsyncExitStack() as stack:
         log.stage("starting the engines, the learner and the teacher")
@@ -53,7 +55,7 @@ async def open_parts(config: DistillConfig, log: RunLog, vocabulary_size: int) -
             open_sampler(teacher, config.teacher.engine, stop_token_ids(teacher), seed) if served else nullcontext(),
             open_scorer(config.rewards, log.folder, on_cluster=bool(config.ray.address)) if judges else nullcontext(),
         )
-        evals = Evals(config.evals, sampler, scorer, log, seed=seed, num_steps=config.num_steps)
+        evals = Evals(config.evals, sampler, scorer, log, seed=seed, num_steps=config.num_steps, prompts=suites)
         yield Parts(learner, sampler, teachers, evals)
 
 

@@ -10,6 +10,7 @@ from rl.checkpoint import Checkpointer, Stateful
 from rl.cluster import RayScorer, enter_together, open_sampler, open_scorer, ray_session
 from rl.collect import make_collect_group, make_collector
 from rl.config import GRPOConfig
+from rl.context import fitting_prompts
 from rl.evals import Evals
 from rl.filters import build_group_filter
 from rl.learner_group import RayLearner, open_learner
@@ -40,6 +41,7 @@ async def open_parts(config: GRPOConfig, log: RunLog) -> AsyncIterator[Parts]:
     model = resolve_model(config.model)
     temperature, seed = config.sampling.temperature, config.seed
     num_cpus = config.engine.num_engines + config.learner.num_ranks
+    suites = fitting_prompts(config.engine, model, config.evals)
     log.stage("starting Ray")
     async with ray_session(config.ray, num_cpus), AsyncExitStack() as stack:
         log.stage("starting the engines, the learner and the scorer")
@@ -49,7 +51,7 @@ async def open_parts(config: GRPOConfig, log: RunLog) -> AsyncIterator[Parts]:
             open_learner(model, config.learner, config.loss, temperature=temperature, seed=seed),
             open_scorer(config.warm_rewards, log.folder, on_cluster=config.ray.address is not None),
         )
-        evals = Evals(config.evals, sampler, scorer, log, seed=seed, num_steps=config.num_steps)
+        evals = Evals(config.evals, sampler, scorer, log, seed=seed, num_steps=config.num_steps, prompts=suites)
         yield Parts(learner, sampler, scorer, evals)
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from rl.cluster import enter_together, open_sampler, open_scorer, ray_session
 from rl.config import SFTConfig
+from rl.context import fitting_prompts
 from rl.conversations import conversation_stream
 from rl.evals import Evals
 from rl.example_loop import learn_from
@@ -30,6 +31,7 @@ async def open_parts(config: SFTConfig, log: RunLog) -> AsyncIterator[Parts]:
     model = resolve_model(config.model)
     judges, seed = bool(config.evals), config.seed
     num_cpus = config.learner.num_ranks + judges * config.engine.num_engines
+    suites = fitting_prompts(config.engine, model, config.evals)
     log.stage("starting Ray")
     async with ray_session(config.ray, num_cpus), AsyncExitStack() as stack:
         log.stage("starting the learner")
@@ -40,7 +42,9 @@ async def open_parts(config: SFTConfig, log: RunLog) -> AsyncIterator[Parts]:
             open_scorer(config.rewards, log.folder, on_cluster=bool(config.ray.address)) if judges else nullcontext(),
         )
         publish = functools.partial(publish_weights, learner, sampler)
-        evals = Evals(config.evals, sampler, scorer, log, seed=seed, num_steps=config.num_steps, publish=publish)
+        evals = Evals(
+            config.evals, sampler, scorer, log, seed=seed, num_steps=config.num_steps, publish=publish, prompts=suites
+        )
         yield Parts(learner, evals)
 
 

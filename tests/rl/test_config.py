@@ -162,3 +162,11 @@ def test_an_evaluation_with_budgets_has_engines_that_take_them():
     assert parse_budgets("64,128") == [64, 128]
     with pytest.raises(ValueError, match="--budgets: numbers of tokens are wanted"):
         parse_budgets("64;128")
+
+
+@pytest.mark.parametrize("recipe", ["sft", "distill"])
+def test_a_recipe_with_evaluations_says_at_once_that_its_engines_take_no_budget(recipe):
+    override = ["evals=[{suite: arithmetic, thinking_budgets: [64]}]"]
+    with pytest.raises(ValueError, match=r"engine\.thinking_budget must be true"):
+        load_config(f"configs/smoke/{recipe}.yaml", override)
+    assert load_config(f"configs/smoke/{recipe}.yaml", [*override, "engine.thinking_budget=true"]).evals

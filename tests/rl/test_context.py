@@ -2,7 +2,7 @@
 
 import pytest
 
-from rl.context import fit_context, max_positions
+from rl.context import fit_context, fitting_prompts, max_positions
 from rl.evals import EvalConfig
 from rollout.chat import Chat
 from rollout.engine import EngineConfig
@@ -50,3 +50,17 @@ def test_the_user_s_context_stays_and_is_checked(tiny_model):
 def test_a_hook_needs_no_room(tiny_model):
     hook = EvalConfig(suite="judge", hook="judge_canaries")
     assert fit_context(EngineConfig(), tiny_model, [hook], {}) == EngineConfig()
+
+
+def test_training_says_before_it_starts_that_an_evaluation_will_not_fit(tiny_model, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"problem": "What is 1 + 1?", "answer": "2"}\n')
+    values = {"suite": "aime24", "path": str(tmp_path / "a.jsonl"), "first": False, "sampling": {"max_tokens": 100}}
+    config = EvalConfig.model_validate(values)
+    (prompt,) = fitting_prompts(EngineConfig(max_context_tokens=400), tiny_model, [config])["aime24"]
+    room = len(Chat(tiny_model).render(prompt)) + 100
+    assert fitting_prompts(EngineConfig(max_context_tokens=room), tiny_model, [config])
+    with pytest.raises(ValueError, match=rf"suite aime24 .* engine.max_context_tokens is {room - 1}"):
+        fitting_prompts(EngineConfig(max_context_tokens=room - 1), tiny_model, [config])
+    short = len(Chat(tiny_model).render(prompt))
+    with pytest.raises(ValueError, match="drop that prompt"):
+        fitting_prompts(EngineConfig(max_context_tokens=short), tiny_model, [config])
