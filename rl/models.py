@@ -191,7 +191,7 @@ BUILDERS: dict[str, Callable[[Path, Path], None]] = {
     "smollm2": build_smollm2,
     "smollm2-preference": build_smollm2_preference,
     "small-qwen3": partial(build_tiny_qwen3, hidden=128, num_layers=4, scale=0.02),
-    "small-qwen3-student": partial(build_tiny_qwen3, hidden=64, num_layers=3, scale=0.02),
+    "small-qwen3-student": partial(build_tiny_qwen3, hidden=96, num_layers=3, scale=0.02),
     "tiny-qwen3": build_tiny_qwen3,
     "tiny-qwen3-untied": partial(build_tiny_qwen3, tied=False),
     "tiny-qwen3-moe": partial(build_tiny_qwen3, num_experts=8),
