@@ -21,8 +21,12 @@ from rl.row_stream import RowSourceConfig
 
 
 class WithoutThinkingConfig(RespondentConfig):
-    """A model that answers without thinking; queries that it gets right more often than `max_rate` are dropped."""
+    """A model that answers without thinking; queries that it gets right more often than `max_rate` are dropped.
 
+    A model without a thinking mode reasons in its answer unless `system`, put before each query, asks it not to.
+    """
+
+    system: str | None = None
     max_rate: float = Field(0.5, ge=0, le=1)
 
 

@@ -3,7 +3,7 @@
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -57,6 +57,16 @@ class Query:
     @property
     def id(self) -> str:
         return self.prompt.id
+
+    def after(self, system: str | None) -> Self:
+        """The same query behind a system message; one that it has already gets the text before its own."""
+        if system is None:
+            return self
+        first, *rest = messages = self.prompt.messages
+        if first["role"] == "system":
+            system, messages = f"{system}\n\n{first['content']}", tuple(rest)
+        prompt = replace(self.prompt, messages=({"role": "system", "content": system}, *messages))
+        return replace(self, prompt=prompt)
 
     def row(self) -> dict[str, Any]:
         """As a row of a prompt file, which `rl.sources` reads back as the same prompt."""

@@ -77,7 +77,8 @@ async def keep_hard(queries: Sequence[Query], config: WithoutThinkingConfig | No
     stage = "without thinking"
     if config is None:
         return work.funnel.sift(stage, "queries", queries, [None] * len(queries), ["not_asked"] * len(queries))
-    answered, failures = await _answered(queries, config, stage, thinking=False, work=work)
+    asked = [query.after(config.system) for query in queries]
+    answered, failures = await _answered(asked, config, stage, thinking=False, work=work)
     rates = {identity: pass_rate(found) for identity, found in answered.items()}
     notes = [*failures.values(), *("unscored" for rate in rates.values() if rate is None)]
     reasons = [

@@ -1,6 +1,7 @@
 """Curations on the real scorer, with scripted respondents: whole, interrupted, reviewed by people, asked of servers."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -153,6 +154,33 @@ async def test_queries_that_a_model_answers_without_thinking_are_dropped(tmp_pat
     (stage,) = [stage for stage in counts["stages"] if stage["stage"] == "without thinking"]
     assert 0 < stage["dropped"]["answerable_without_thinking"] < stage["in"]
     assert stage["noted"] == {}
+
+
+def obedient(rng, prompt):
+    """Right where nothing is asked of it, as by reasoning in its answer; wrong where the answer alone is wanted."""
+    a, b = map(int, re.findall(r"\d+", prompt.messages[-1]["content"])[:2])
+    told = prompt.messages[0]["role"] == "system" and "answer alone" in prompt.messages[0]["content"]
+    return f"\\boxed{{{a + b + told}}}"
+
+
+async def test_a_model_is_asked_for_the_answer_alone(tmp_path, scorer):
+    """Without `system` this one reasons, and every query is dropped; queries that are kept are as they were."""
+    for system, dropped_of_all in ((None, True), ("Give the answer alone.", False)):
+        asked = {"generator": f"{__file__}:obedient", "num_samples": 1, "system": system}
+        folder = tmp_path / f"run-{dropped_of_all}"
+        counts = await run(config_of(tmp_path, query_filters={"without_thinking": asked}), folder, scorer)
+        (stage,) = [stage for stage in counts["stages"] if stage["stage"] == "without thinking"]
+        assert stage["dropped"].get("answerable_without_thinking", 0) == dropped_of_all * stage["in"]
+    assert {len(row["prompt"]) for row in rows_of(folder, "queries")} == {1}
+
+
+def test_a_system_message_is_put_before_the_one_that_is_there():
+    query = query_of()
+    once = query.after("Be brief.")
+    assert [message["role"] for message in once.prompt.messages] == ["system", "user"]
+    assert once.after("Answer.").prompt.messages[0]["content"] == "Answer.\n\nBe brief."
+    assert once.id == query.id
+    assert query.after(None) is query
 
 
 async def test_a_reference_is_verifiable_where_its_own_verifier_accepts_it(scorer):

@@ -91,6 +91,12 @@ def test_the_cold_start_leaves_queries_for_pairs():
     assert left > 4 * select.pairs.num_pairs
 
 
+def test_a_model_without_a_thinking_mode_is_told_to_answer_alone():
+    asked = CHAIN.stage_config("curate").query_filters.without_thinking
+    assert "no reasoning" in asked.system
+    assert asked.sampling.max_tokens <= 512
+
+
 def test_the_commands_of_the_docs_are_the_pipeline():
     assert [command[1].removeprefix("log.name=") for command in COMMANDS] == list(CHAIN.stages)
     made = {}
