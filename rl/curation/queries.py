@@ -139,6 +139,18 @@ def reserve(
     return reserved, funnel.sift("reserve", "queries", queries, reasons), held_out
 
 
+def read_held_out(sources: Sequence[QuerySourceConfig], similarity: SimilarityConfig, seed: int) -> HeldOut:
+    """What tells whether a text is near one of these queries; without sources none is."""
+    queries = read_queries(sources, seed, Funnel()) if sources else []
+    return HeldOut([query.text for query in queries], similarity)
+
+
+def keep_unseen(queries: Sequence[Query], held_out: HeldOut, funnel: Funnel) -> list[Query]:
+    """Queries that are near no held-out one."""
+    reasons = ["near_held_out" if held_out.near_question(query.text) else None for query in queries]
+    return funnel.sift("held out", "queries", queries, reasons)
+
+
 Labelled = TypeVar("Labelled", bound=Any)  # has `id` and `domain`
 
 

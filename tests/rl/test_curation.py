@@ -19,6 +19,7 @@ from rl.curation.queries import read_queries, reserve
 from rl.curation.query_filters import verifiability
 from rl.curation.respondents import RespondentConfig, ServerConfig, Unanswered, open_respondent
 from rl.curation.selection import PairsConfig
+from rl.curation.similarity import HeldOut, SimilarityConfig
 from rl.curation.work import find_direct, open_work, select_pairs
 from rl.files import Journal
 from rl.log import LogConfig, RunLog, read_metrics
@@ -278,6 +279,8 @@ async def test_responses_made_elsewhere_are_read_from_a_file(tmp_path):
 async def test_answers_without_thinking_are_right_and_hold_no_thinking(tmp_path, scorer):
     query, other = query_of(), query_of("What is 3 + 4?", reference="7")
     responses = ["\\boxed{68}", "\\boxed{69}", "<think>\nIt is so.\n</think>\n\n\\boxed{68}", "So it is \\boxed{68}."]
+    responses.append(f"{LEAK} \\boxed{{68}}")
+    held_out = HeldOut([LEAK], SimilarityConfig())
     path = tmp_path / "made.jsonl"
     path.write_text(json.dumps({"query_id": query.id, "responses": responses}) + "\n")
     funnel = Funnel()
@@ -285,10 +288,13 @@ async def test_answers_without_thinking_are_right_and_hold_no_thinking(tmp_path,
         RunLog(tmp_path, LogConfig(sinks=[]), recipe="fuse", num_steps=0) as log,
         open_work(tmp_path / "journal", scorer, funnel, log, 0) as work,
     ):
-        found = await find_direct([query, other], RespondentConfig(path=str(path)), work)
+        found = await find_direct([query, other], RespondentConfig(path=str(path), num_samples=5), held_out, work)
     assert [of_direct(each).content for each in found] == [responses[0], responses[3]]
     assert not of_direct(found[0]).thinking
-    assert [dict(stage.reasons) for stage in funnel.stages] == [{"no_answer": 1}, {"wrong_answer": 1, "malformed": 1}]
+    assert [dict(stage.reasons) for stage in funnel.stages] == [
+        {"no_answer": 1},
+        {"wrong_answer": 1, "malformed": 1, "similar_to_validation": 1},
+    ]
 
 
 async def test_pairs_are_learnable(tmp_path, scorer):

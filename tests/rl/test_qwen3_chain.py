@@ -91,6 +91,11 @@ def test_the_cold_start_leaves_queries_for_pairs():
     assert left > 4 * select.pairs.num_pairs
 
 
+@pytest.mark.parametrize("name", ["select", "fuse", "teach"])
+def test_nothing_is_trained_on_that_is_held_out(name):
+    assert [source.path for source in CHAIN.stage_config(name).held_out] == ["stages/curate/data/validation.jsonl"]
+
+
 def test_a_model_without_a_thinking_mode_is_told_to_answer_alone():
     asked = CHAIN.stage_config("curate").query_filters.without_thinking
     assert "no reasoning" in asked.system
