@@ -22,6 +22,7 @@ COMMANDS = [
     for line in (ROOT / "docs/qwen3.md").read_text().splitlines()
     if line.startswith("sharpen run") and "all.yaml" not in line
 ]
+MODES = "thinking", "non-thinking"
 CURATING = {"curate", "select", "fuse"}
 
 
@@ -94,6 +95,23 @@ def test_the_cold_start_leaves_queries_for_pairs():
 @pytest.mark.parametrize("name", ["select", "fuse", "teach"])
 def test_nothing_is_trained_on_that_is_held_out(name):
     assert [source.path for source in CHAIN.stage_config(name).held_out] == ["stages/curate/data/validation.jsonl"]
+
+
+def test_every_capability_of_general_rl_has_a_held_out_suite_of_its_own():
+    general = CHAIN.stage_config("general")
+    suites = {suite.suite: suite for suite in general.evals if not suite.hook}
+    both = {f"{name}-{mode}" for name in ("reasoning", "instructions", "preference") for mode in MODES}
+    assert suites.keys() == both | {"formats-non-thinking", "modes", "bookkeeping"}
+    trained = {source.path for source in general.prompts.sources}
+    for name, suite in suites.items():
+        assert suite.first, "the guard pairs with the first evaluation"
+        assert suite.every_steps == 20
+        path = suite.source.path if suite.source else None
+        assert path is None or path not in trained
+        assert suite.mode == next((mode for mode in ("non-thinking", "thinking") if name.endswith(mode)), suite.mode)
+    reasoning = CHAIN.stage_config("reasoning").evals[0]
+    same = {"suite", "source", "mode", "sampling", "samples_per_prompt"}  # one curve, and one line of the report
+    assert suites["reasoning-thinking"].model_dump(include=same) == reasoning.model_dump(include=same)
 
 
 def test_a_model_without_a_thinking_mode_is_told_to_answer_alone():
