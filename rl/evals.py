@@ -27,6 +27,7 @@ async def judge_canaries(_: GroupSampler, scorer: Any, step: int) -> StepMetrics
     return await scorer.canaries()
 
 
+FALL_ERRORS = 2  # standard errors of the paired gain: a loss beyond them is no accident of few prompts
 HOOKS: dict[str, Callable[..., Any]] = {"judge_canaries": judge_canaries}
 
 
@@ -94,6 +95,8 @@ class EvalLog(Protocol):
     """Where an evaluation shows its progress and keeps its responses."""
 
     def stage(self, text: str) -> None: ...
+
+    def message(self, text: str) -> None: ...
 
     def timer(self, name: str) -> AbstractContextManager[None]: ...
 
@@ -170,7 +173,22 @@ class Evals:
                 budgets: list[int | None] = [*config.thinking_budgets]
                 for budget in budgets or [None]:
                     metrics |= await self._run_suite(config, step, budget)
-        return metrics
+        return metrics | self._fallen(configs, metrics, step)
+
+    def _fallen(self, configs: Sequence[EvalConfig], metrics: StepMetrics, step: int) -> StepMetrics:
+        """How many suites, by their first parser, are worse than at their first evaluation, named in a line."""
+        fallen, num_paired = [], 0
+        for config in configs:
+            budgets: list[int | None] = [*config.thinking_budgets]
+            for budget in budgets or [None]:
+                suite, k = of_budget(config.suite, [], budget)[0], config.samples_per_prompt
+                gain, error = (metrics.get(f"eval/{suite}/{name}@{k}") for name in ("gain", "gain_se"))
+                if gain is not None and error is not None:
+                    num_paired += 1
+                    fallen += [f"{suite} {gain:+.3f} ± {error:.3f}"] * (gain < -FALL_ERRORS * error)
+        if fallen:
+            self.log.message(f"step {step}: fallen since the first evaluation: {', '.join(fallen)}")
+        return {"eval/fallen": float(len(fallen))} if num_paired else {}
 
     async def _run_hook(self, config: EvalConfig, step: int) -> StepMetrics:
         answer: Any = find_function(str(config.hook), HOOKS, "eval hook")(self.sampler, self.scorer, step)

@@ -33,8 +33,9 @@ PARSERS: dict[str, dict[str, Any]] = {  # parameters of the reward that make it 
     "strict": {"mode": "strict"},
     "loose": {"mode": "loose"},
     "choice": {},
+    "whole": {},  # of a task that reads no answer out of a response
 }
-VOTELESS = {"strict", "loose"}  # what they read is a whole text, and texts hardly ever agree
+VOTELESS = {"strict", "loose", "whole"}  # what they read is a whole text, and texts hardly ever agree
 
 _INTEGER = re.compile(r"(\d{1,4})(?:\.0+|\^\\circ|\^\{\\circ\})?", re.ASCII)  # one published file has a degree sign
 

@@ -123,9 +123,13 @@ class FakeEvalLog:
     def __init__(self) -> None:
         self.shown: list[tuple[str, int, int]] = []
         self.rows: dict[tuple[str, int], Sequence[dict[str, Any]]] = {}
+        self.messages: list[str] = []
 
     def stage(self, text: str) -> None:
         pass
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
 
     def timer(self, name: str) -> AbstractContextManager[None]:
         return nullcontext()

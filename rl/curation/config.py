@@ -21,8 +21,12 @@ from rl.row_stream import RowSourceConfig
 
 
 class WithoutThinkingConfig(RespondentConfig):
-    """A model that answers without thinking; queries that it gets right more often than `max_rate` are dropped."""
+    """A model that answers without thinking; queries that it gets right more often than `max_rate` are dropped.
 
+    A model without a thinking mode reasons in its answer unless `system`, put before each query, asks it not to.
+    """
+
+    system: str | None = None
     max_rate: float = Field(0.5, ge=0, le=1)
 
 
@@ -111,13 +115,18 @@ class FuseConfig(RecipeConfig):
     `plain` are conversations without thinking, at most `num_plain`, drawn by the weights of their sources and checked
     by a checklist where there is one: the judge of `rewards` writes and reads it. `without_thinking` answers the
     queries a second time, with thinking off: where both are the teacher, the set is that of off-policy distillation.
+    `held_out` are sources of queries, the validation set first of all: what is near one is left out, in all of these.
     """
 
     recipe: Literal["fuse"] = "fuse"
     queries: list[QuerySourceConfig] = Field(min_length=1)
     thinking: RespondentConfig
     without_thinking: RespondentConfig | None = None
-    response_filters: ResponseFiltersConfig = ResponseFiltersConfig(names=["wrong_answer", "repetition"])
+    response_filters: ResponseFiltersConfig = ResponseFiltersConfig(
+        names=["wrong_answer", "repetition", "similar_to_validation"]
+    )
+    held_out: list[QuerySourceConfig] = Field(default_factory=list)
+    similarity: SimilarityConfig = SimilarityConfig()
     choose: ChooseConfig = ChooseConfig()
     plain: list[RowSourceConfig] = Field([])
     num_plain: int = Field(0, ge=0)

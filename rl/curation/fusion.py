@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rl.conversations import to_conversation, without_thinking
 from rl.curation.candidates import Candidate
+from rl.curation.funnel import Funnel
+from rl.curation.similarity import HeldOut
 from rl.files import Row
 from rollout.chat import FLAGS
 from rollout.types import Message, prompt_id
@@ -69,6 +71,18 @@ def of_row(row: Row, where: str) -> Solved:
     domain = str(row.get("domain") or "plain")
     identity = prompt_id(conversation.messages, "plain", None)  # rows of several files may share their ids
     return Solved(id=identity, prompt=tuple(prompt), content=answer, thinking=False, domain=domain)
+
+
+def keep_unseen_conversations(conversations: Sequence[Solved], held_out: HeldOut, funnel: Funnel) -> list[Solved]:
+    """Those of which no turn of a user is near a held-out question, and which hold none word for word."""
+
+    def is_near(solved: Solved) -> bool:
+        turns = [message["content"] for message in solved.prompt]
+        asked = [message["content"] for message in solved.prompt if message["role"] == "user"]
+        return any(map(held_out.near_question, asked)) or held_out.near_text("\n".join([*turns, solved.content]))
+
+    reasons = ["near_held_out" if is_near(each) else None for each in conversations]
+    return funnel.sift("held out, plain", "conversations", conversations, reasons)
 
 
 def fuse(thinking: Sequence[Solved], plain: Sequence[Solved], config: FlagsConfig, seed: int) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -57,6 +57,16 @@ class Query:
     @property
     def id(self) -> str:
         return self.prompt.id
+
+    def after(self, system: str | None) -> Self:
+        """The same query behind a system message; one that it has already gets the text before its own."""
+        if system is None:
+            return self
+        first, *rest = messages = self.prompt.messages
+        if first["role"] == "system":
+            system, messages = f"{system}\n\n{first['content']}", tuple(rest)
+        prompt = replace(self.prompt, messages=({"role": "system", "content": system}, *messages))
+        return replace(self, prompt=prompt)
 
     def row(self) -> dict[str, Any]:
         """As a row of a prompt file, which `rl.sources` reads back as the same prompt."""
@@ -127,6 +137,18 @@ def reserve(
         for query in queries
     ]
     return reserved, funnel.sift("reserve", "queries", queries, reasons), held_out
+
+
+def read_held_out(sources: Sequence[QuerySourceConfig], similarity: SimilarityConfig, seed: int) -> HeldOut:
+    """What tells whether a text is near one of these queries; without sources none is."""
+    queries = read_queries(sources, seed, Funnel()) if sources else []
+    return HeldOut([query.text for query in queries], similarity)
+
+
+def keep_unseen(queries: Sequence[Query], held_out: HeldOut, funnel: Funnel) -> list[Query]:
+    """Queries that are near no held-out one."""
+    reasons = ["near_held_out" if held_out.near_question(query.text) else None for query in queries]
+    return funnel.sift("held out", "queries", queries, reasons)
 
 
 Labelled = TypeVar("Labelled", bound=Any)  # has `id` and `domain`

@@ -71,13 +71,15 @@ def malformed(candidate: Candidate) -> str | None:
     return "malformed" if format_fault(candidate.text, "think", opened_by) else None
 
 
-def direct_reason(candidate: Candidate) -> str | None:
-    """Why a response without thinking is dropped: wrong, cut off, or not an answer alone."""
+def direct_reason(candidate: Candidate, held_out: HeldOut) -> str | None:
+    """Why a response without thinking is dropped: wrong, cut off, not an answer alone, or holding what is held out."""
     if not candidate.passed:
         return "unscored" if candidate.score is None else "wrong_answer"
     if candidate.finish_reason == "length":
         return "truncated"
-    return "malformed" if format_fault(candidate.text, "no_think", "prompt") else None
+    if format_fault(candidate.text, "no_think", "prompt"):
+        return "malformed"
+    return "similar_to_validation" if held_out.near_text(f"{candidate.query.text}\n{candidate.text}") else None
 
 
 def wrong_answer(candidate: Candidate, limits: ResponseLimits, held_out: HeldOut) -> str | None:

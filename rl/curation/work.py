@@ -77,7 +77,8 @@ async def keep_hard(queries: Sequence[Query], config: WithoutThinkingConfig | No
     stage = "without thinking"
     if config is None:
         return work.funnel.sift(stage, "queries", queries, [None] * len(queries), ["not_asked"] * len(queries))
-    answered, failures = await _answered(queries, config, stage, thinking=False, work=work)
+    asked = [query.after(config.system) for query in queries]
+    answered, failures = await _answered(asked, config, stage, thinking=False, work=work)
     rates = {identity: pass_rate(found) for identity, found in answered.items()}
     notes = [*failures.values(), *("unscored" for rate in rates.values() if rate is None)]
     reasons = [
@@ -99,12 +100,14 @@ async def find_candidates(
     return work.funnel.sift("candidates", "queries", queries, reasons), answered
 
 
-async def find_direct(queries: Sequence[Query], config: RespondentConfig, work: Work) -> list[Candidate]:
-    """Right responses without thinking."""
+async def find_direct(
+    queries: Sequence[Query], config: RespondentConfig, held_out: HeldOut, work: Work
+) -> list[Candidate]:
+    """Right responses without thinking, in which nothing is held out."""
     answered, failures = await _answered(queries, config, "without thinking", thinking=False, work=work)
     work.funnel.sift("without thinking", "queries", queries, [failures.get(query.id) for query in queries])
     responses = [each for query in queries for each in answered.get(query.id, [])]
-    reasons = [direct_reason(each) for each in responses]
+    reasons = [direct_reason(each, held_out) for each in responses]
     return work.funnel.sift("responses without thinking", "responses", responses, reasons)
 
 

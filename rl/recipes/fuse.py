@@ -6,10 +6,9 @@ from rl.cluster import open_scorer, ray_session
 from rl.curation.checklists import keep_checked
 from rl.curation.config import FuseConfig
 from rl.curation.funnel import Funnel
-from rl.curation.fusion import Solved, fuse, of_candidate, of_direct, of_row
-from rl.curation.queries import read_queries
+from rl.curation.fusion import Solved, fuse, keep_unseen_conversations, of_candidate, of_direct, of_row
+from rl.curation.queries import keep_unseen, read_held_out, read_queries
 from rl.curation.respondents import engines_of
-from rl.curation.similarity import HeldOut, SimilarityConfig
 from rl.curation.work import find_candidates, find_direct, keep_few, keep_good, keep_passed, open_work
 from rl.files import write_rows
 from rl.log import RunLog
@@ -20,8 +19,9 @@ from rl.types import StepMetrics
 async def make_set(config: FuseConfig, log: RunLog) -> None:
     """Write `data/conversations.jsonl` for SFT; what models have answered before is not asked for again."""
     funnel = Funnel()
-    queries = read_queries(config.queries, config.seed, funnel)  # before anything starts
-    drawn = draw_plain(config, funnel)
+    held_out = read_held_out(config.held_out, config.similarity, config.seed)
+    queries = keep_unseen(read_queries(config.queries, config.seed, funnel), held_out, funnel)  # before anything starts
+    drawn = keep_unseen_conversations(draw_plain(config, funnel), held_out, funnel)
     log.stage("starting Ray and the scorer")
     async with (
         ray_session(config.ray, max(engines_of([config.thinking, config.without_thinking]), 1)),
@@ -30,12 +30,11 @@ async def make_set(config: FuseConfig, log: RunLog) -> None:
         with open_work(log.folder / "journal", scorer, funnel, log, config.seed) as work:
             answered, candidates = await find_candidates(queries, config.thinking, work)
             _, responses = keep_passed(answered, candidates, work)
-            reserved = HeldOut([], SimilarityConfig())  # by stage 1: its queries hold no validation item
-            good = await keep_good(responses, config.response_filters, reserved, [], work)
+            good = await keep_good(responses, config.response_filters, held_out, [], work)
             thinking = [of_candidate(each) for each in keep_few(good, config.choose, work)]
             plain = await keep_checked(drawn, config.checklist, work)
             if config.without_thinking is not None:
-                right = await find_direct(queries, config.without_thinking, work)
+                right = await find_direct(queries, config.without_thinking, held_out, work)
                 few = keep_few(right, config.choose, work, "conversations without thinking")
                 plain = [*plain, *map(of_direct, few)]
     rows = fuse(thinking, plain, config.flags, config.seed)

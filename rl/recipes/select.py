@@ -3,10 +3,9 @@
 from rl.cluster import open_scorer, ray_session
 from rl.curation.config import SelectConfig
 from rl.curation.funnel import Funnel
-from rl.curation.queries import read_queries
+from rl.curation.queries import keep_unseen, read_held_out, read_queries
 from rl.curation.respondents import engines_of
 from rl.curation.selection import used_queries
-from rl.curation.similarity import HeldOut
 from rl.curation.work import open_work, select_pairs
 from rl.files import write_rows
 from rl.log import RunLog
@@ -15,14 +14,9 @@ from rl.log import RunLog
 async def select(config: SelectConfig, log: RunLog) -> None:
     """Ask the model for its pass rates, and write `rl_prompts.jsonl`; what was answered before is kept."""
     funnel = Funnel()
-    queries = read_queries(config.queries, config.seed, funnel)
+    held_out = read_held_out(config.held_out, config.similarity, config.seed)
+    queries = keep_unseen(read_queries(config.queries, config.seed, funnel), held_out, funnel)
     used = used_queries(config.exclude)
-    held_out = HeldOut(
-        [query.text for query in read_queries(config.held_out, config.seed, Funnel())] if config.held_out else [],
-        config.similarity,
-    )
-    reasons = ["near_held_out" if held_out.near_question(query.text) else None for query in queries]
-    queries = funnel.sift("held out", "queries", queries, reasons)
     data = log.folder / "data"
     async with (
         ray_session(config.ray, max(engines_of([config.pairs]), 1)),

@@ -1,6 +1,7 @@
 """Curations on the real scorer, with scripted respondents: whole, interrupted, reviewed by people, asked of servers."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from rl.curation.queries import read_queries, reserve
 from rl.curation.query_filters import verifiability
 from rl.curation.respondents import RespondentConfig, ServerConfig, Unanswered, open_respondent
 from rl.curation.selection import PairsConfig
+from rl.curation.similarity import HeldOut, SimilarityConfig
 from rl.curation.work import find_direct, open_work, select_pairs
 from rl.files import Journal
 from rl.log import LogConfig, RunLog, read_metrics
@@ -155,6 +157,33 @@ async def test_queries_that_a_model_answers_without_thinking_are_dropped(tmp_pat
     assert stage["noted"] == {}
 
 
+def obedient(rng, prompt):
+    """Right where nothing is asked of it, as by reasoning in its answer; wrong where the answer alone is wanted."""
+    a, b = map(int, re.findall(r"\d+", prompt.messages[-1]["content"])[:2])
+    told = prompt.messages[0]["role"] == "system" and "answer alone" in prompt.messages[0]["content"]
+    return f"\\boxed{{{a + b + told}}}"
+
+
+async def test_a_model_is_asked_for_the_answer_alone(tmp_path, scorer):
+    """Without `system` this one reasons, and every query is dropped; queries that are kept are as they were."""
+    for system, dropped_of_all in ((None, True), ("Give the answer alone.", False)):
+        asked = {"generator": f"{__file__}:obedient", "num_samples": 1, "system": system}
+        folder = tmp_path / f"run-{dropped_of_all}"
+        counts = await run(config_of(tmp_path, query_filters={"without_thinking": asked}), folder, scorer)
+        (stage,) = [stage for stage in counts["stages"] if stage["stage"] == "without thinking"]
+        assert stage["dropped"].get("answerable_without_thinking", 0) == dropped_of_all * stage["in"]
+    assert {len(row["prompt"]) for row in rows_of(folder, "queries")} == {1}
+
+
+def test_a_system_message_is_put_before_the_one_that_is_there():
+    query = query_of()
+    once = query.after("Be brief.")
+    assert [message["role"] for message in once.prompt.messages] == ["system", "user"]
+    assert once.after("Answer.").prompt.messages[0]["content"] == "Answer.\n\nBe brief."
+    assert once.id == query.id
+    assert query.after(None) is query
+
+
 async def test_a_reference_is_verifiable_where_its_own_verifier_accepts_it(scorer):
     queries = [
         query_of(),
@@ -250,6 +279,8 @@ async def test_responses_made_elsewhere_are_read_from_a_file(tmp_path):
 async def test_answers_without_thinking_are_right_and_hold_no_thinking(tmp_path, scorer):
     query, other = query_of(), query_of("What is 3 + 4?", reference="7")
     responses = ["\\boxed{68}", "\\boxed{69}", "<think>\nIt is so.\n</think>\n\n\\boxed{68}", "So it is \\boxed{68}."]
+    responses.append(f"{LEAK} \\boxed{{68}}")
+    held_out = HeldOut([LEAK], SimilarityConfig())
     path = tmp_path / "made.jsonl"
     path.write_text(json.dumps({"query_id": query.id, "responses": responses}) + "\n")
     funnel = Funnel()
@@ -257,10 +288,13 @@ async def test_answers_without_thinking_are_right_and_hold_no_thinking(tmp_path,
         RunLog(tmp_path, LogConfig(sinks=[]), recipe="fuse", num_steps=0) as log,
         open_work(tmp_path / "journal", scorer, funnel, log, 0) as work,
     ):
-        found = await find_direct([query, other], RespondentConfig(path=str(path)), work)
+        found = await find_direct([query, other], RespondentConfig(path=str(path), num_samples=5), held_out, work)
     assert [of_direct(each).content for each in found] == [responses[0], responses[3]]
     assert not of_direct(found[0]).thinking
-    assert [dict(stage.reasons) for stage in funnel.stages] == [{"no_answer": 1}, {"wrong_answer": 1, "malformed": 1}]
+    assert [dict(stage.reasons) for stage in funnel.stages] == [
+        {"no_answer": 1},
+        {"wrong_answer": 1, "malformed": 1, "similar_to_validation": 1},
+    ]
 
 
 async def test_pairs_are_learnable(tmp_path, scorer):

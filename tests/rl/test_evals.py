@@ -69,6 +69,38 @@ async def test_a_resumed_run_pairs_with_the_first_evaluation(source):
     assert sorted(sampler.seeds) == sorted(resumed.seeds)
 
 
+def right(*counts):
+    """Answers to the suite's three prompts, of four samples so many right."""
+    return lambda prompt: [*[prompt.reference] * (count := counts[int(prompt.reference)]), *["x"] * (4 - count)]
+
+
+@pytest.mark.parametrize(
+    ("later", "is_fallen"),
+    [
+        ([2, 3, 2], True),  # -2/4, -1/4, -2/4: 5/12 with an error of 1/12
+        ([4, 4, 0], False),  # one prompt alone: 1/3 with an error of 1/3
+        ([4, 4, 4], False),
+        ([3, 3, 3], True),  # all alike, and no error
+    ],
+)
+async def test_a_suite_that_fell_by_more_than_two_errors_is_counted_and_named(source, later, is_fallen):
+    config = {"suite": "s", "source": source, "samples_per_prompt": 4, "every_steps": 5}
+    steady = config | {"suite": "steady"}
+    sampler, log = FakeSampler(right(4, 4, 4)), FakeEvalLog()
+    evals = Evals(
+        [EvalConfig.model_validate(each) for each in (config, steady)], sampler, FakeScorer(), log, seed=1, num_steps=10
+    )
+    assert "eval/fallen" not in await evals.run_if_first(0)
+    sampler.answers = right(*later)
+    first = evals.state()["first"]
+    evals.load({"first": first | {"steady": dict.fromkeys(first["steady"], 0.0)}})  # it can only have gained
+    metrics = await evals.run_if_due(5)
+    assert metrics["eval/fallen"] == is_fallen
+    gain, error = metrics["eval/s/gain@4"], metrics["eval/s/gain_se@4"]
+    named = [f"step 5: fallen since the first evaluation: s {gain:+.3f} ± {error:.3f}"]
+    assert log.messages == named * is_fallen
+
+
 async def test_when_an_evaluation_is_due(source):
     config = {"suite": "s", "source": source, "samples_per_prompt": 1, "every_steps": 4, "first": False}
     evals, _, _ = make_evals(config, lambda p: ["x"])

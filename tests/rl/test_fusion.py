@@ -3,10 +3,12 @@
 import json
 import random
 from collections import Counter
+from contextlib import nullcontext
 
 import pytest
 
 from rewards.calls import ModelFailure
+from rewards.scorer import Scorer
 from rewards.types import RewardResult
 from rl.config_file import parse_config
 from rl.conversations import to_conversation
@@ -15,9 +17,11 @@ from rl.curation.funnel import Funnel
 from rl.curation.fusion import FlagsConfig, Solved, fuse, of_row
 from rl.curation.work import Work
 from rl.files import Journal
+from rl.log import RunLog
 from rl.models import resolve_model
-from rl.recipes.fuse import draw_plain
+from rl.recipes import fuse as recipe
 from rollout.chat import Chat, last_flag
+from tests.rl.worked import LEAK
 
 EMPTY = "<think>\n\n</think>\n\n"
 CONFIG = FlagsConfig(multi_turn_share=0.3)
@@ -124,8 +128,50 @@ def test_rows_of_two_files_may_share_their_ids(tmp_path):
         "num_plain": 12,
     }
     funnel = Funnel()
-    assert {solved.content for solved in draw_plain(parse_config(values, "test"), funnel)} == {"a", "b"}
+    assert {solved.content for solved in recipe.draw_plain(parse_config(values, "test"), funnel)} == {"a", "b"}
     assert dict(funnel.stages[0].reasons) == {"duplicate": 10}
+
+
+async def test_nothing_that_is_held_out_is_fused(tmp_path, monkeypatch):
+    """The recipe without a cluster: a held-out question among the queries, the conversations and what is answered."""
+    question, quoted = "What is 17 + 25?", LEAK
+    teacher = {"path": str(tmp_path / "answers.jsonl"), "num_samples": 1}
+
+    def write(name, rows):
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return {"path": str(tmp_path / name)}
+
+    def talk(text, answer="Yes, it is."):
+        return {"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": answer}]}
+
+    asked = {"What is 3 + 4?": "7", "What is 30 + 4?": "34", question: "42"}
+    answers = {text: f"<think>\nIt adds up.\n</think>\n\n\\boxed{{{total}}}" for text, total in asked.items()}
+    answers["What is 30 + 4?"] += f" {quoted}"
+    write("answers.jsonl", [{"question": text, "response": answer} for text, answer in answers.items()])
+    values = {
+        "recipe": "fuse",
+        "queries": [write("q.jsonl", [{"question": text, "reference": total} for text, total in asked.items()])],
+        "held_out": [write("v.jsonl", [{"question": text, "reference": "42"} for text in (question, quoted)])],
+        "similarity": {"questions": 1.0},
+        "thinking": teacher,
+        "plain": [write("p.jsonl", [talk("25 + 17? What is", "42"), talk("Hear this.", quoted), talk("A far one?")])],
+        "num_plain": 3,
+        "flags": {"multi_turn_share": 0},
+        "log": {"sinks": []},
+    }
+    config = parse_config(values, "test")
+    async with Scorer(config.rewards) as scorer:
+        monkeypatch.setattr(recipe, "ray_session", lambda *_: nullcontext())
+        monkeypatch.setattr(recipe, "open_scorer", lambda *_, **__: nullcontext(scorer))
+        with RunLog(tmp_path, config.log, recipe="fuse", num_steps=0) as log:
+            await recipe.make_set(config, log)
+    rows = [json.loads(line) for line in (tmp_path / "data/conversations.jsonl").read_text().splitlines()]
+    assert sorted(row["messages"][-1]["content"].split()[-1] for row in rows) == ["\\boxed{7}", "is."]
+    stages = json.loads((tmp_path / "data/fusion.json").read_text())["stages"]
+    counts = {stage["stage"]: stage["dropped"] for stage in stages}
+    assert counts["held out"] == {"near_held_out": 1}
+    assert counts["held out, plain"] == {"near_held_out": 2}
+    assert counts["responses by rules"] == {"similar_to_validation": 1}
 
 
 class ScriptedJudge:

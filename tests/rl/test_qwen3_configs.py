@@ -11,7 +11,7 @@ from rl.doctor import examine_config
 from rl.memory_plan import num_gpus, plan_memory, shortfalls
 
 FOLDER = Path(__file__).parents[2] / "configs" / "qwen3"
-FILES = sorted(FOLDER.glob("*.yaml"))
+FILES = sorted(FOLDER.glob("[0-9]*.yaml"))
 STUDENTS = ["0.6B", "1.7B", "4B", "14B", "30B-A3B"]
 
 
@@ -29,8 +29,15 @@ def check(config) -> None:
     assert list(shortfalls(config, needs)) == []
 
 
-def test_there_are_eight():
-    assert [int(path.name.partition("-")[0]) for path in FILES] == [1, 2, 3, 4, 5, 6, 7, 8]
+def test_all_of_them_are_stages_of_the_chain():
+    stages = yaml.safe_load((FOLDER / "all.yaml").read_text())["stages"]
+    assert [Path(stage["config"]).name for stage in stages.values()] == [path.name for path in FILES]
+
+
+def test_the_chain_fits_the_gpus_that_its_files_name():
+    found = list(examine_config(load_config(FOLDER / "all.yaml")))
+    assert {each.problem for each in found} == {""}
+    assert sum("together" in each.name for each in found) == len(FILES)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

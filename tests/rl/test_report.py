@@ -116,6 +116,12 @@ def test_each_parser_has_its_gain():
     assert (lenient["gain"], lenient["gain_se"]) == (0.375, None), "without a paired gain: the plain difference"
 
 
+@pytest.mark.parametrize(("gain", "is_fallen"), [(0.5, False), (-0.07, False), (-0.09, True)])
+def test_a_loss_of_more_than_two_errors_is_marked(tmp_path, gain, is_fallen):
+    rows = [*ROWS[:-1], ROWS[-1] | {"eval/arithmetic/gain@4": gain}]  # its error is 0.04
+    assert ("fallen, gain" in Page(build_report(make_run(tmp_path, rows))).text) == is_fallen
+
+
 def test_a_single_evaluation_has_no_gain():
     (strict, _) = evaluations([FIRST], CONFIG)
     assert "gain" not in strict
