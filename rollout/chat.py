@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rollout.types import Prompt
+from rollout.types import Prompt, ThinkBlock
 
 Turn = Mapping[str, Any]  # a message; an assistant's may have `reasoning_content` and `tool_calls`, its content be None
 
@@ -15,6 +15,7 @@ FLAGS = {True: "/think", False: "/no_think"}
 
 _FLAG = re.compile(r"(?<![\w/])/(no_)?think(?![\w/])")  # whole words: as rewards read them
 _EMPTY_BLOCK = re.compile(r"^\s*<think>\s*</think>")
+_ENDING_TOKENS = 32  # of a prompt: more than a tag and the blanks after it take
 
 
 class Chat:
@@ -43,6 +44,16 @@ class Chat:
     def render(self, prompt: Prompt) -> tuple[int, ...]:
         """The token ids up to where the response begins. ValueError for a thinking mode that the model lacks."""
         return self._tokens(prompt.messages, thinking=self._mode(prompt.thinking, f"prompt {prompt.id}"))
+
+    def think_block(self, prompt_token_ids: Sequence[int]) -> ThinkBlock:
+        """Where a rendered prompt leaves the response: inside an open think block, behind a closed one, or neither.
+
+        Whatever else the prompt holds, also a user's literal tag: only its end says where the response begins.
+        """
+        ending = self.tokenizer.decode(list(prompt_token_ids[-_ENDING_TOKENS:])).rstrip()
+        if ending.endswith(THINK_OPEN):
+            return "open"
+        return "closed" if ending.endswith(THINK_CLOSE) else "none"
 
     def render_conversation(
         self,

@@ -67,8 +67,8 @@ def malformed(candidate: Candidate) -> str | None:
     """Cut off, or not one block of thinking with words, then an answer."""
     if candidate.finish_reason == "length":
         return "truncated"
-    opened_by = "response" if candidate.text.lstrip().startswith(THINK_OPEN) else "prompt"
-    return "malformed" if format_fault(candidate.text, "think", opened_by) else None
+    block = "none" if candidate.text.lstrip().startswith(THINK_OPEN) else "open"
+    return "malformed" if format_fault(candidate.text, "think", block) else None
 
 
 def direct_reason(candidate: Candidate) -> str | None:
@@ -77,7 +77,7 @@ def direct_reason(candidate: Candidate) -> str | None:
         return "unscored" if candidate.score is None else "wrong_answer"
     if candidate.finish_reason == "length":
         return "truncated"
-    return "malformed" if format_fault(candidate.text, "no_think", "prompt") else None
+    return "malformed" if format_fault(candidate.text, "no_think", "closed") else None
 
 
 def wrong_answer(candidate: Candidate, limits: ResponseLimits, held_out: HeldOut) -> str | None:

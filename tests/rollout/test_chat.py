@@ -110,6 +110,31 @@ def test_a_prompt_is_what_transformers_renders_with_the_real_template(both, chat
     assert chat.render(prompt) == tuple(expected)
 
 
+@pytest.mark.parametrize(
+    ("thinking", "ending", "block"),
+    [
+        (None, "", "none"), (True, "", "none"), (False, "", "closed"),
+        (None, "<think>", "open"), (None, "<think>\n", "open"), (None, "<think>\n\n</think>\n\n", "closed"),
+        (None, "<think></think>", "closed"), (None, "<think>\nDone.\n</think>\n", "closed"),
+        (False, "<think>\n", "open"),
+    ],
+)  # fmt: skip
+def test_a_prompt_s_end_says_where_it_leaves_the_response(chat, tiny, thinking, ending, block):
+    for one in (chat, tiny):
+        for text in ("hi", "Write <think>", "Write <think> and </think>" + " x" * 50):
+            prompt = Prompt(id="p", messages=(user(text),), task="t", reference="", thinking=thinking)
+            ids = (*one.render(prompt), *one.tokenizer.encode(ending, add_special_tokens=False))
+            assert one.think_block(ids) == block
+
+
+def test_a_model_without_think_tokens_may_still_be_given_a_block():
+    smollm2 = Chat(resolve_model("package:smollm2"))
+    prompt = smollm2.render(Prompt(id="p", messages=(user("hi <think>"),), task="t", reference=""))
+    assert smollm2.think_block(prompt) == "none"
+    assert smollm2.think_block((*prompt, *smollm2.tokenizer.encode("<think>\n"))) == "open"
+    assert smollm2.think_block((*prompt, *smollm2.tokenizer.encode("<think>\n\n</think>\n\n"))) == "closed"
+
+
 def trained(chat, messages, **options):
     ids, mask = chat.render_conversation(messages, **options)
     assert len(ids) == len(mask)
