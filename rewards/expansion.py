@@ -13,6 +13,7 @@ Score = Callable[[RewardRequest], Awaitable[RewardResult]]
 Results = dict[str, RewardResult]
 
 LOGIT = "logit"  # the component of a preference task that is combined
+SHARED = ("think_block",)  # params that say what the response is, not how to judge it: every component has them
 
 
 def check_tasks(combinations: Mapping[str, Combination], tasks: Mapping[str, Task]) -> None:
@@ -61,15 +62,16 @@ def _part(request: RewardRequest, combination: Combination, name: str) -> Reward
     """The request that a component is asked with."""
     if name == RULE:
         return request
+    shared = {param: request.params[param] for param in SHARED if param in request.params}
     if name.startswith(PENALTY):
-        return request.model_copy(update={"task": name.removeprefix(PENALTY), "reference": None, "params": {}})
+        return request.model_copy(update={"task": name.removeprefix(PENALTY), "reference": None, "params": shared})
     parts: dict[str, Component | None] = {JUDGE: combination.judge, PREFERENCE: combination.preference}
     parts |= {veto.component: veto for veto in combination.veto}
     part = parts[name]
     assert part is not None, "only what is configured is missing"
     takes_ours = part.reference is None and not name.startswith(VETO)
     reference = request.reference if takes_ours else part.reference
-    return request.model_copy(update={"task": part.task, "reference": reference, "params": dict(part.params)})
+    return request.model_copy(update={"task": part.task, "reference": reference, "params": shared | dict(part.params)})
 
 
 def _components(name: str, result: RewardResult) -> dict[str, float]:

@@ -220,7 +220,7 @@ async def judge(scorer: ResponseScorer, group: Group, prefix: str, **params: obj
 
 
 def reward_requests(group: Group, prefix: str, **params: object) -> list[RewardRequest]:
-    """One request a sample, with the prompt's own parameters under `params`."""
+    """One request a sample. `params` say where the rendered prompt leaves the response, and the prompt's own rule."""
     prompt = group.prompt
     question = [dict(message) for message in prompt.messages]
     return [
@@ -229,7 +229,7 @@ def reward_requests(group: Group, prefix: str, **params: object) -> list[RewardR
             question=question,
             response=judged_response(group.prompt, sample),
             reference=prompt.reference,
-            params=dict(prompt.params) | params,
+            params={"think_block": group.think_block} | dict(prompt.params) | params,
             id=f"{prefix}/{number}",
         )
         for number, sample in enumerate(group.samples)

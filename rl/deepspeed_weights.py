@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 
 from rl.learner import Bucket, LearnerConfig
+from rl.models import save_without_weights
 
 NamedParameters = list[tuple[str, torch.nn.Parameter]]
 ALIGNMENT = 16  # bytes
@@ -90,12 +91,6 @@ class ShardedWeights:
                     index |= dict.fromkeys(tensors, name)
                     size += sum(t.nbytes for t in tensors.values())
         if self.rank == 0:
-            from transformers import AutoTokenizer
-
             content = {"metadata": {"total_size": size}, "weight_map": index}
             (folder / "model.safetensors.index.json").write_text(json.dumps(content))
-            self.model.config.save_pretrained(folder)
-            generation = getattr(self.model, "generation_config", None)  # a classifier has none
-            if generation is not None:
-                generation.save_pretrained(folder)
-            AutoTokenizer.from_pretrained(tokenizer).save_pretrained(folder)
+            save_without_weights(self.model, tokenizer, folder)

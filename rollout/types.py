@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Message = Mapping[str, str]  # {"role": ..., "content": ...}
 FinishReason = Literal["stop", "length"]
+ThinkBlock = Literal["none", "open", "closed"]  # where a prompt leaves its response: before, inside, behind a block
 
 
 class SamplingParams(BaseModel):
@@ -128,10 +129,11 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """All samples of one prompt."""
+    """All samples of one prompt; its rendering leaves their responses where `think_block` says (`Chat.think_block`)."""
 
     prompt: Prompt
     prompt_token_ids: tuple[int, ...]
+    think_block: ThinkBlock
     samples: tuple[Sample, ...]
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
 """Doubles for parts that live in other processes. Real parts are tested where they can run."""
 
 import asyncio
+import dataclasses
 import json
 import random
 import sys
@@ -20,7 +21,7 @@ from rollout.chat import Chat
 from rollout.engine import Completion, EngineConfig
 from rollout.environments.sampler import EnvironmentSampler
 from rollout.sampler import EngineLost, Sampler
-from rollout.types import Group, Prompt, Sample, SamplingParams
+from rollout.types import Group, Prompt, Sample, SamplingParams, ThinkBlock
 
 
 def make_sample(text: str, *, length: int = 2, finish_reason: Any = "stop", policy_version: int = 0) -> Sample:
@@ -36,7 +37,12 @@ def make_sample(text: str, *, length: int = 2, finish_reason: Any = "stop", poli
 
 def make_group(texts: Sequence[str], prompt: Prompt | None = None, **sample: Any) -> Group:
     prompt = prompt or Prompt(id="p", messages=({"role": "user", "content": "?"},), task="math", reference="1")
-    return Group(prompt=prompt, prompt_token_ids=(1,), samples=tuple(make_sample(text, **sample) for text in texts))
+    return Group(
+        prompt=prompt,
+        prompt_token_ids=(1,),
+        think_block="none",
+        samples=tuple(make_sample(text, **sample) for text in texts),
+    )
 
 
 def make_scored(scores: Sequence[float | None], **sample: Any) -> ScoredGroup:
@@ -47,15 +53,15 @@ def make_scored(scores: Sequence[float | None], **sample: Any) -> ScoredGroup:
 class FakeSampler:
     """Answers with `answers(prompt)`, one text a sample, and keeps the seed that each prompt was sampled with."""
 
-    def __init__(self, answers: Callable[[Prompt], Sequence[str]]) -> None:
-        self.answers = answers
+    def __init__(self, answers: Callable[[Prompt], Sequence[str]], think_block: ThinkBlock = "none") -> None:
+        self.answers, self.think_block = answers, think_block
         self.seeds: list[tuple[str, int]] = []
 
     async def sample(self, prompt: Prompt, *, params: SamplingParams, num_samples: int, seed: int) -> Group:
         self.seeds.append((prompt.id, seed))
         texts = self.answers(prompt)
         assert len(texts) == num_samples, "one text a sample"
-        return make_group(texts, prompt)
+        return dataclasses.replace(make_group(texts, prompt), think_block=self.think_block)
 
 
 class FakeTeacher:
@@ -350,6 +356,9 @@ class FakeChat:
 
     def render(self, prompt: Prompt) -> tuple[int, ...]:
         return tuple(map(ord, prompt.messages[-1]["content"]))
+
+    def think_block(self, prompt_token_ids: Sequence[int]) -> ThinkBlock:
+        return "none"
 
 
 def open_fake_sampler(

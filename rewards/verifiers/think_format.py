@@ -11,6 +11,7 @@ from rewards.verifiers.segmentation import has_word, prepare
 
 MODES = "think", "no_think"
 OPENERS = "response", "prompt"
+BLOCKS = "none", "open", "closed"  # where the prompt leaves the response: before, inside, behind a block
 
 _FLAG = re.compile(r"(?<![\w/])/(?P<mode>no_think|think)(?![\w/])")
 _TAG = re.compile(r"<\s{0,9}/?\s{0,9}think(?:ing|s)?\s{0,9}/?\s{0,9}>")
@@ -27,25 +28,28 @@ def asked_mode(messages: Iterable[Message], default: str = "think") -> str:
     return mode
 
 
-def format_fault(text: str, mode: str, opened_by: str = "response") -> str | None:
+def block_of(mode: str, opened_by: str) -> str:
+    """Where a prompt of that mode leaves the response, if the prompt is what opens blocks: `no_think` closes it too."""
+    return "none" if opened_by == "response" else "open" if mode == "think" else "closed"
+
+
+def format_fault(text: str, mode: str, block: str = "none") -> str | None:
     """What is wrong with a response's thinking block; None where nothing is.
 
     One block, at the very start, with words in it exactly in mode `think`, and an answer after it. Where the prompt
-    has opened the block, the response begins inside it; where it has also closed it (`no_think`), there is no tag.
+    has left it `open`, the response begins inside it; where it is `closed`, the mode is `no_think` and there is no tag.
     """
     opens, closes = text.count(THINK_OPEN), text.count(THINK_CLOSE)
     if len(_TAG.findall(_folded(text))) > opens + closes:
         return "a look-alike of a tag"
-    if opened_by == "prompt":
-        wanted = (0, 1) if mode == "think" else (0, 0)
-        text = THINK_OPEN + ("" if mode == "think" else THINK_CLOSE) + text
-    else:
-        wanted = (1, 1)
+    prefix = {"none": "", "open": THINK_OPEN, "closed": THINK_OPEN + THINK_CLOSE}[block]
+    wanted = 1 - prefix.count(THINK_OPEN), 1 - prefix.count(THINK_CLOSE)
     if (opens, closes) != wanted:
         return f"{opens} opening and {closes} closing tags, expected {wanted[0]} and {wanted[1]}"
-    if not text.lstrip().startswith(THINK_OPEN):
+    text = (prefix + text).lstrip()
+    if not text.startswith(THINK_OPEN):
         return "text before the thinking"
-    thinking, _, answer = text.lstrip().removeprefix(THINK_OPEN).partition(THINK_CLOSE)
+    thinking, _, answer = text.removeprefix(THINK_OPEN).partition(THINK_CLOSE)
     if mode == "think" and not has_word(prepare(thinking)):
         return "thinking without a word"
     if mode == "no_think" and thinking.strip():

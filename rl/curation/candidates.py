@@ -149,7 +149,8 @@ async def _judge(
         text = response["text"]
         stated = _stated_in_thinking(text, query.prompt.task)
         texts = [text] if stated is None else [text, stated]
-        results = await scorer.score([score_request(query, each, key) for each in texts])
+        known = {name: response[name] for name in ("think_block",) if name in response}
+        results = await scorer.score([score_request(query, each, key, **known) for each in texts])
         verdict = _verdict(results)
         if results[0].score is not None:
             journal.add(key, verdict)

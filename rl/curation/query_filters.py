@@ -84,13 +84,13 @@ async def verifiability(queries: Sequence[Query], scorer: ResponseScorer) -> tup
     return await for_each(queries, one), notes
 
 
-def score_request(query: Query, response: str, identity: str) -> RewardRequest:
+def score_request(query: Query, response: str, identity: str, **params: object) -> RewardRequest:
     """By the task alone, as in evaluations: a combination is for training, and its scores are no accuracy."""
     return RewardRequest(
         task=query.prompt.task,
         question=[dict(message) for message in query.prompt.messages],
         response=response,
         reference=query.prompt.reference,
-        params={**query.prompt.params, "combine": False},
+        params=params | dict(query.prompt.params) | {"combine": False},
         id=identity,
     )

@@ -25,7 +25,8 @@ from rollout.engine import EngineConfig
 from rollout.sampler import EngineLost
 from rollout.types import SamplingParams
 
-Response = dict[str, Any]  # {"text": ..., "finish_reason": "stop" or "length"}
+# {"text": ..., "finish_reason": "stop" or "length"}, and "think_block" (rollout.types.ThinkBlock) where that is known
+Response = dict[str, Any]
 
 
 class ServerConfig(EndpointConfig):
@@ -119,7 +120,10 @@ class SamplerRespondent:
             raise Unanswered("too_long", str(error)) from error
         except EngineLost as error:
             raise Unanswered("no_answer", str(error), is_outage=True) from error
-        return [{"text": sample.text, "finish_reason": sample.finish_reason} for sample in group.samples]
+        return [
+            {"text": sample.text, "finish_reason": sample.finish_reason, "think_block": group.think_block}
+            for sample in group.samples
+        ]
 
 
 class _Message(BaseModel):
@@ -179,10 +183,12 @@ class ServerRespondent:
         message = choice.message
         thinking = message.reasoning_content or message.reasoning  # of servers that take the answer apart
         text = message.content or ""
-        return {
+        response = {
             "text": f"<think>\n{thinking}\n</think>\n\n{text}" if thinking else text,
             "finish_reason": "length" if choice.finish_reason == "length" else "stop",
         }
+        # The server's prompt is not seen: without thinking, a response is the answer alone (see `direct_reason`).
+        return response if self.thinking or thinking else response | {"think_block": "closed"}
 
 
 class FileRespondent:

@@ -67,8 +67,8 @@ def malformed(candidate: Candidate) -> str | None:
     """Cut off, or not one block of thinking with words, then an answer."""
     if candidate.finish_reason == "length":
         return "truncated"
-    opened_by = "response" if candidate.text.lstrip().startswith(THINK_OPEN) else "prompt"
-    return "malformed" if format_fault(candidate.text, "think", opened_by) else None
+    block = "none" if candidate.text.lstrip().startswith(THINK_OPEN) else "open"
+    return "malformed" if format_fault(candidate.text, "think", block) else None
 
 
 def direct_reason(candidate: Candidate, held_out: HeldOut) -> str | None:
@@ -77,7 +77,7 @@ def direct_reason(candidate: Candidate, held_out: HeldOut) -> str | None:
         return "unscored" if candidate.score is None else "wrong_answer"
     if candidate.finish_reason == "length":
         return "truncated"
-    if format_fault(candidate.text, "no_think", "prompt"):
+    if format_fault(candidate.text, "no_think", "closed"):
         return "malformed"
     return "similar_to_validation" if held_out.near_text(f"{candidate.query.text}\n{candidate.text}") else None
 

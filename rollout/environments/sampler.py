@@ -70,7 +70,8 @@ class EnvironmentSampler(Sampler):
             for task in tasks:  # the first failure ends the others
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return Group(prompt=prompt, prompt_token_ids=token_ids, samples=tuple(samples))
+        block = self.chat.think_block(token_ids)
+        return Group(prompt=prompt, prompt_token_ids=token_ids, think_block=block, samples=tuple(samples))
 
     def _room(self, environment: EnvironmentConfig, prompt: Prompt, num_prompt: int, params: SamplingParams) -> Room:
         context = self.config.max_context_tokens

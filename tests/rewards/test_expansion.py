@@ -75,6 +75,21 @@ async def test_after_a_veto_nothing_more_is_asked():
     assert result.components["rule"] == 1, "what is known is kept"
 
 
+async def test_what_the_prompt_holds_of_the_response_is_told_to_every_part():
+    known = tasks(t=0.0)
+    await score(known, REQUEST.model_copy(update={"params": {"extract": "boxed", "think_block": "closed"}}))
+    asked = {request.task: request.params for request in known.requests}
+    assert asked.pop("t") == {"extract": "boxed", "think_block": "closed"}
+    assert asked.pop("language") == {"part": "both", "think_block": "closed"}
+    assert set(asked) == {"form", "judge", "liked", "loops"}
+    assert all(params == {"think_block": "closed"} for params in asked.values())
+    known = tasks()
+    mine = [{"task": "form", "params": {"think_block": "open"}}]
+    await score(known, REQUEST.model_copy(update={"params": {"think_block": "closed"}}), veto=mine)
+    (form,) = [request for request in known.requests if request.task == "form"]
+    assert form.params == {"think_block": "open"}, "what the config says of a part rules"
+
+
 async def test_each_part_has_its_own_reference_and_params():
     known = tasks(t=0.0)
     await score(known)

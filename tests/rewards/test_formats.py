@@ -67,7 +67,7 @@ def test_the_reference_may_name_the_mode():
 @pytest.mark.parametrize(
     ("task", "params"),
     [
-        ("think_format", {"default": "maybe"}), ("think_format", {"opened_by": "me"}), ("length_control", {"unit": "m"}),
+        ("think_format", {"default": "maybe"}), ("think_format", {"opened_by": "me"}), ("think_format", {"think_block": "ajar"}), ("length_control", {"unit": "m"}),
         ("answer_format_regex_template", {"scope": "thinking"}), ("multi_turn_if", {"cumulative": "yes"}),
         ("multi_turn_if", {"mode": "free"}), ("ifbench_other_constraints", {"reward": "best"}),
     ],

@@ -81,6 +81,7 @@ def test_examples_of_samples():
     group = Group(
         prompt=Prompt(id="p", messages=(), task="math", reference="1"),
         prompt_token_ids=(7, 8),
+        think_block="none",
         samples=(
             sample((1, 2, 3), (-0.1, 0.0, -0.3), (True, False, True)),
             sample((4,), (-0.4,), (True,)),

@@ -184,8 +184,8 @@ async def test_a_draw_s_seed_and_its_requests_are_its_own():
     assert sampler.seeds == [("p0", derive_seed(3, "sample", 0)), ("p1", derive_seed(3, "sample", 1))]
     requests = reward_requests(first.group, "0", extract="lenient")
     assert [(r.id, r.response, r.params) for r in requests] == [
-        ("0/0", "1", {"extract": "lenient"}),
-        ("0/1", "2", {"extract": "lenient"}),
+        ("0/0", "1", {"extract": "lenient", "think_block": "none"}),
+        ("0/1", "2", {"extract": "lenient", "think_block": "none"}),
     ]
 
 

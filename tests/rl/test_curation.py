@@ -12,12 +12,12 @@ from rewards.judge import JudgeConfig
 from rewards.scorer import Scorer, ScorerConfig
 from rl.config_file import parse_config
 from rl.conversations import to_conversation
-from rl.curation.candidates import ask_all
+from rl.curation.candidates import ask_all, judge_all
 from rl.curation.funnel import Funnel
 from rl.curation.fusion import of_direct
 from rl.curation.queries import read_queries, reserve
 from rl.curation.query_filters import verifiability
-from rl.curation.respondents import RespondentConfig, ServerConfig, Unanswered, open_respondent
+from rl.curation.respondents import RespondentConfig, SamplerRespondent, ServerConfig, Unanswered, open_respondent
 from rl.curation.selection import PairsConfig
 from rl.curation.similarity import HeldOut, SimilarityConfig
 from rl.curation.work import find_direct, open_work, select_pairs
@@ -26,7 +26,7 @@ from rl.log import LogConfig, RunLog, read_metrics
 from rl.recipes.curate import make_data
 from rl.row_stream import RowSourceConfig, read_items
 from rl.sources import Source, SourceConfig
-from tests.fakes import FakeModelServer
+from tests.fakes import FakeModelServer, FakeSampler
 from tests.rl.test_curation_parts import query_of
 from tests.rl.worked import LEAK
 
@@ -236,6 +236,28 @@ async def test_a_server_is_asked_for_each_response_with_its_own_seed():
     assert len({body["seed"] for body in server.requests}) == 3
     assert all(body["chat_template_kwargs"] == {"enable_thinking": True} for body in server.requests)
     assert server.requests[0]["min_p"] == 0.1
+
+
+async def test_without_thinking_a_server_s_answer_is_behind_the_block():
+    with FakeModelServer(content="The Red Sea.") as server:
+        config = RespondentConfig(endpoint=ServerConfig(url=f"{server.url}/v1", model="teacher"), num_samples=1)
+        async with open_respondent(config, thinking=False, seed=1) as respondent:
+            found = await respondent.respond(query_of(), 7)
+    assert found == [{"text": "The Red Sea.", "finish_reason": "stop", "think_block": "closed"}]
+
+
+@pytest.mark.parametrize(("block", "score"), [("closed", 1.0), ("none", 0.0)])
+async def test_a_response_is_judged_by_where_its_prompt_left_it(tmp_path, scorer, block, score):
+    query = query_of("A sea?", reference=None, task="think_format")
+    sampler = FakeSampler(lambda prompt: ["The Red Sea."], think_block=block)
+    respondent = SamplerRespondent(sampler, RespondentConfig(model="m", num_samples=1), thinking=False)
+    answers = {query.id: await respondent.respond(query, 7)}
+    with (
+        Journal(tmp_path / "scores.jsonl") as journal,
+        RunLog(tmp_path, LogConfig(sinks=[]), recipe="curate", num_steps=0) as log,
+    ):
+        judged = await judge_all([query], answers, scorer, journal, name="t", console=log)
+    assert [each.score for each in judged[query.id]] == [score]
 
 
 @pytest.mark.parametrize("word", ["500", "garbage", "wrong schema", "close"])

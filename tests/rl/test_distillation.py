@@ -33,7 +33,7 @@ def student_group(sampled=(True, True, True), teacher=((-1.0, -0.25, -2.0),), kn
         finish_reason="stop",
         policy_version=0,
     )
-    group = Group(prompt=PROMPT, prompt_token_ids=(1, 2), samples=(sample,))
+    group = Group(prompt=PROMPT, prompt_token_ids=(1, 2), think_block="none", samples=(sample,))
     return StudentGroup(group=group, draw=3, is_known=known, teacher_logprobs=teacher)
 
 
@@ -119,7 +119,7 @@ def test_the_expected_gradient_of_sampled_tokens_is_that_of_the_reverse_kl(name)
             finish_reason="stop",
             policy_version=0,
         )
-        group = Group(prompt=PROMPT, prompt_token_ids=(9,), samples=(sample,))
+        group = Group(prompt=PROMPT, prompt_token_ids=(9,), think_block="none", samples=(sample,))
         taught = StudentGroup(group=group, draw=0, is_known=(True,), teacher_logprobs=((theirs,),))
         (update,) = pack(make_student_examples([taught]), PackingConfig(), num_ranks=1).updates
         ((micro,),) = update.micro_batches

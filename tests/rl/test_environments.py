@@ -54,7 +54,7 @@ def group_of(*samples: Sample, judged="interaction") -> Group:
     prompt = Prompt(
         id="p", messages=({"role": "user", "content": "?"},), task="t", reference="b", environment=environment
     )
-    return Group(prompt=prompt, prompt_token_ids=(1,), samples=samples)
+    return Group(prompt=prompt, prompt_token_ids=(1,), think_block="none", samples=samples)
 
 
 def test_ids_of_prompts_without_environment_are_what_they_were():

@@ -292,7 +292,7 @@ async def test_a_parser_is_parameters_of_the_suite_s_reward(tmp_path):
     scorer = FakeScorer()
     evals = Evals([config], FakeSampler(lambda p: ["It.", "It."]), scorer, FakeEvalLog(), seed=0, num_steps=1)
     metrics = await evals.run_if_first(0)
-    strict, loose = {"mode": "strict", "combine": False}, {"mode": "loose", "combine": False}
+    strict, loose = ({"mode": mode, "combine": False, "think_block": "none"} for mode in ("strict", "loose"))
     assert [request.params for request in scorer.requests] == [strict, strict, loose, loose]
     assert (metrics["eval/ifeval/avg@2"], metrics["eval/ifeval/loose/avg@2"]) == (0, 0)
     assert "eval/ifeval/cons@2" not in metrics, "whole texts are no votes"

@@ -9,6 +9,8 @@ from rl.learner import LearnerConfig
 from rl.losses import LossConfig
 from rl.models import resolve_model
 from rl.objectives import CrossEntropyConfig
+from rl.pairwise import PairwiseConfig
+from rl.teacher import AlignmentConfig, TeacherConfig
 
 REPLAY = {"routing_replay": "start", "updates_per_step": 2}
 
@@ -57,8 +59,10 @@ def test_token_ratios_without_replay_are_warned_about(caplog, model, learner, lo
     ] * warned
 
 
-def test_balancing_is_on_in_supervised_training_alone():
+def test_balancing_is_on_in_supervised_fine_tuning_alone():
     assert load_balancing_coefficient(LearnerConfig(), CrossEntropyConfig()) == 1e-3
-    assert load_balancing_coefficient(LearnerConfig(), LossConfig()) == 0
-    assert load_balancing_coefficient(LearnerConfig(load_balancing=0.5), LossConfig()) == 0.5
+    taught = AlignmentConfig(teacher=TeacherConfig(model="t"), vocabulary_size=8)
+    for other in (LossConfig(), taught, PairwiseConfig()):
+        assert load_balancing_coefficient(LearnerConfig(), other) == 0
+        assert load_balancing_coefficient(LearnerConfig(load_balancing=0.5), other) == 0.5
     assert load_balancing_coefficient(LearnerConfig(load_balancing=0), CrossEntropyConfig()) == 0

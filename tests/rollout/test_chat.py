@@ -5,7 +5,7 @@ from transformers import AutoTokenizer
 
 from rewards.verifiers.think_format import asked_mode
 from rl.models import resolve_model
-from rollout.chat import QWEN3_TEMPLATE, Chat, last_flag, training_turns, with_flag
+from rollout.chat import QWEN3_TEMPLATE, Chat, end_of_turn_id, last_flag, training_turns, with_flag
 from rollout.types import Prompt
 
 
@@ -110,6 +110,31 @@ def test_a_prompt_is_what_transformers_renders_with_the_real_template(both, chat
     assert chat.render(prompt) == tuple(expected)
 
 
+@pytest.mark.parametrize(
+    ("thinking", "ending", "block"),
+    [
+        (None, "", "none"), (True, "", "none"), (False, "", "closed"),
+        (None, "<think>", "open"), (None, "<think>\n", "open"), (None, "<think>\n\n</think>\n\n", "closed"),
+        (None, "<think></think>", "closed"), (None, "<think>\nDone.\n</think>\n", "closed"),
+        (False, "<think>\n", "open"),
+    ],
+)  # fmt: skip
+def test_a_prompt_s_end_says_where_it_leaves_the_response(chat, tiny, thinking, ending, block):
+    for one in (chat, tiny):
+        for text in ("hi", "Write <think>", "Write <think> and </think>" + " x" * 50):
+            prompt = Prompt(id="p", messages=(user(text),), task="t", reference="", thinking=thinking)
+            ids = (*one.render(prompt), *one.tokenizer.encode(ending, add_special_tokens=False))
+            assert one.think_block(ids) == block
+
+
+def test_a_model_without_think_tokens_may_still_be_given_a_block():
+    smollm2 = Chat(resolve_model("package:smollm2"))
+    prompt = smollm2.render(Prompt(id="p", messages=(user("hi <think>"),), task="t", reference=""))
+    assert smollm2.think_block(prompt) == "none"
+    assert smollm2.think_block((*prompt, *smollm2.tokenizer.encode("<think>\n"))) == "open"
+    assert smollm2.think_block((*prompt, *smollm2.tokenizer.encode("<think>\n\n</think>\n\n"))) == "closed"
+
+
 def trained(chat, messages, **options):
     ids, mask = chat.render_conversation(messages, **options)
     assert len(ids) == len(mask)
@@ -185,6 +210,43 @@ def test_each_turn_of_a_conversation_is_trained_as_it_was_generated(chat):
 def test_what_cannot_be_trained_exactly_is_refused_by_name(chat, messages, thinking, why):
     with pytest.raises(ValueError, match=f"row 7: .*{why}"):
         chat.render_conversation(messages, thinking=thinking, name="row 7")
+
+
+def with_eos(folder, out, eos, template=None):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.eos_token = eos
+    tokenizer.chat_template = template or tokenizer.chat_template
+    tokenizer.save_pretrained(out)
+    return Chat(str(out))
+
+
+def test_a_base_model_s_turn_ends_as_its_template_says(qwen3_tokenizer, chat, tiny_model, tiny, tmp_path):
+    for number, (folder, tuned) in enumerate([(qwen3_tokenizer, chat), (tiny_model, tiny)]):
+        base = with_eos(folder, tmp_path / str(number), "<|endoftext|>")
+        assert base.tokenizer.eos_token_id != tuned.tokenizer.eos_token_id == tuned.end_of_turn_id
+        assert base.end_of_turn_id == tuned.end_of_turn_id
+        messages = [user("hi"), model(THOUGHT)]
+        assert base.render_conversation(messages) == tuned.render_conversation(messages)
+        with pytest.raises(ValueError, match=r"<\|im_end\|> must be once in the last turn"):
+            base.render_conversation([user("hi"), model("A<|im_end|>\nB")])
+
+
+@pytest.mark.parametrize(
+    ("end", "mark"),
+    [
+        ("eos_token", "<|endoftext|>"),
+        ("'\\n\\n<|im_end|>\\n<|endoftext|>'", "<|im_end|>"),  # the first after the words
+        ("'\\n\\n'", None),
+    ],
+)
+def test_the_end_of_a_turn_is_what_follows_its_words(tiny_model, tmp_path, end, mark):
+    template = "{%- for m in messages %}{{- '<|im_start|>' + m.role + ' ' + m.content + " + end + " }}{%- endfor %}"
+    one = with_eos(tiny_model, tmp_path, "<|endoftext|>", template)
+    wanted = None if mark is None else one.tokenizer.convert_tokens_to_ids(mark)
+    assert end_of_turn_id(one.tokenizer) == wanted
+    assert one.end_of_turn_id == (one.tokenizer.eos_token_id if wanted is None else wanted)
+    one.tokenizer.chat_template = None
+    assert end_of_turn_id(one.tokenizer) is None
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,9 @@ def test_a_sample_that_cannot_be_is_refused(change):
 def test_an_empty_group_is_refused():
     prompt = Prompt(id="p", messages=MESSAGES, task="math", reference="2")
     with pytest.raises(AssertionError, match="group of prompt p holds no sample"):
-        Group(prompt=prompt, prompt_token_ids=(1,), samples=())
+        Group(prompt=prompt, prompt_token_ids=(1,), think_block="none", samples=())
     with pytest.raises(AssertionError, match="prompt p has no tokens"):
-        Group(prompt=prompt, prompt_token_ids=(), samples=(make_sample("a"),))
+        Group(prompt=prompt, prompt_token_ids=(), think_block="none", samples=(make_sample("a"),))
 
 
 def test_an_id_is_a_function_of_the_content_and_never_changes():
