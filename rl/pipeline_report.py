@@ -15,8 +15,6 @@ from rl.report import headline, make_charts
 
 CURVES = ("Held-out score", "Training reward", "Loss", "Response length", "Entropy", "Optimizer")
 WIDTH, HEIGHT, MAX_LINES, MAX_CURVES = 260, 64, 4, 4
-# Suites that are measured in both modes have these at the end of their names.
-MODE = re.compile(r"(.+?)[-_](no_think|no_thinking|non_thinking|non-thinking|think|thinking)")
 
 
 def build_pipeline_report(run_dir: Path) -> Path:
@@ -68,8 +66,7 @@ def read_stage(run_dir: Path, name: str, config: dict[str, Any]) -> dict[str, An
 def make_table(stages: list[dict[str, Any]], wanted: list[dict[str, str]]) -> dict[str, Any]:
     """Suites by stages: the last value that each stage measured, with its standard error.
 
-    The column `before` is what the first stage that trains measured before it did. A suite in both modes, by the
-    end of its name, has one line, and each stage a cell for either mode.
+    The column `before` is what the first stage that trains measured before it did.
     """
     columns = [(stage["name"], _last(stage["rows"])) for stage in stages]
     columns = [(name, values) for name, values in columns if any(_label(metric, wanted) for metric in values)]
@@ -78,17 +75,23 @@ def make_table(stages: list[dict[str, Any]], wanted: list[dict[str, str]]) -> di
     )
     if trained:
         columns.insert(0, ("before", trained[0]))
-    lines: dict[str, dict[tuple[str, str], tuple[float, float | None]]] = {}
+    lines: dict[str, dict[str, tuple[float, float | None]]] = {}
     for column, values in columns:
         for metric, value in values.items():
             label = _label(metric, wanted)
             if label is None or value is None:
                 continue
-            line, mode = _split_mode(label)
             error = values.get(metric.replace("/avg@", "/se@")) if "/avg@" in metric else None
-            lines.setdefault(line, {})[(column, mode)] = (value, error)
-    modes = {name: sorted({mode for cells in lines.values() for c, mode in cells if c == name}) for name, _ in columns}
-    return {"columns": [(name, mode) for name, _ in columns for mode in modes[name]], "lines": lines}
+            lines.setdefault(label, {})[column] = (value, error)
+    return {
+        "columns": [name for name, _ in columns],
+        "lines": {name: lines[name] for name in sorted(lines, key=_order)},
+    }
+
+
+def _order(label: str) -> list[str | int]:
+    """By words and by numbers, so that budget-4 stands before budget-12."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", label)]
 
 
 def _last(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -111,14 +114,6 @@ def _label(metric: str, wanted: list[dict[str, str]]) -> str | None:
         if len(parts) == metric.count("/") + 1 and all(map(fnmatchcase, metric.split("/"), parts)):
             return row.get("label") or metric.removeprefix("eval/").replace("/", ", ")
     return None
-
-
-def _split_mode(label: str) -> tuple[str, str]:
-    suite, comma, rest = label.partition(",")
-    found = MODE.fullmatch(suite)
-    if found is None:
-        return label, ""
-    return found[1] + comma + rest, "non-thinking" if found[2].startswith("no") else "thinking"
 
 
 def make_curves(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -254,7 +254,7 @@ def stage_of(name: str, *rows: dict) -> dict:
     return {"name": name, "rows": list(rows)}
 
 
-def test_the_table_sets_modes_side_by_side_and_has_the_model_before():
+def test_the_table_sets_stages_side_by_side_and_has_the_model_before():
     stages = [
         stage_of(
             "rl",
@@ -268,15 +268,15 @@ def test_the_table_sets_modes_side_by_side_and_has_the_model_before():
         ),
     ]
     table = make_table(stages, [{"metric": "eval/*/avg@*"}])
-    assert table["columns"] == [("before", ""), ("rl", ""), ("fusion", "non-thinking"), ("fusion", "thinking")]
-    assert table["lines"]["sums, avg@4"] == {("before", ""): (0.2, 0.01), ("rl", ""): (0.5, 0.02)}
-    assert table["lines"]["aime, avg@8"] == {
-        ("fusion", "non-thinking"): (0.3, None),
-        ("fusion", "thinking"): (0.7, None),
-    }
+    assert table["columns"] == ["before", "rl", "fusion"]
+    assert table["lines"]["sums, avg@4"] == {"before": (0.2, 0.01), "rl": (0.5, 0.02)}
+    assert table["lines"]["aime-thinking, avg@8"] == {"fusion": (0.7, None)}
     assert make_table([stage_of("curate", {"step": 0, "data/kept": 7.0})], [{"metric": "data/*"}])["lines"] == {
-        "data, kept": {("curate", ""): (7.0, None)}
+        "data, kept": {"curate": (7.0, None)}
     }
+    budgets = stage_of("b", {"step": 0, **{f"eval/s/budget-{n}/avg@4": 0.5 for n in (12, 4)}})
+    lines = make_table([budgets], [{"metric": "eval/*/budget-*/avg@*"}])["lines"]
+    assert list(lines) == ["s, budget-4, avg@4", "s, budget-12, avg@4"]
     named = make_table(stages, [{"metric": "eval/sums/avg@4", "label": "Sums"}])
     assert list(named["lines"]) == ["Sums"]
     assert make_table([stage_of("a")], [{"metric": "eval/*/avg@*"}])["lines"] == {}
