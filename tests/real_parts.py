@@ -1,5 +1,7 @@
 """Fixtures of real parts: Ray, vLLM engines and learners on tiny models, shared by the whole session."""
 
+import asyncio
+
 import pytest
 import pytest_asyncio
 
@@ -12,6 +14,11 @@ from rollout.engine import EngineConfig
 
 ENGINE = EngineConfig(dtype="float32", batch_invariant=True, max_context_tokens=256, kv_cache_gib=1, stall_timeout_s=60)
 LEARNER = LearnerConfig(dtype="float32", optimizer=OptimizerConfig(lr=1e-2), bucket_mib=1)
+
+
+def tasks_but_watchers() -> set[asyncio.Task]:
+    """All tasks but those in which a sampler of the session watches its engines: these come and go."""
+    return {task for task in asyncio.all_tasks() if task.get_coro().__qualname__ != "Event.wait"}
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -12,6 +12,7 @@ from rl.seeds import derive_seed
 from rl.types import ScoredGroup
 from rollout.types import SamplingParams
 from tests.fakes import FakeCollect, FakeSampler, FakeScorer, FakeStream
+from tests.real_parts import tasks_but_watchers
 
 
 def collector(stream, collect, *, staleness=0, groups=4, draws=16, timeout_s=5.0) -> Collector:
@@ -163,7 +164,7 @@ async def test_groups_that_failed_are_named_when_nothing_is_left():
 
 
 async def test_an_error_leaves_no_task_behind():
-    before = asyncio.all_tasks()
+    before = tasks_but_watchers()
 
     async def broken(draw: Draw) -> ScoredGroup:
         await asyncio.sleep(0 if draw.index == 0 else 3600)
@@ -172,7 +173,7 @@ async def test_an_error_leaves_no_task_behind():
     with pytest.raises(ValueError, match="prompt p0: does not fit"):
         async with collector(FakeStream(), broken, staleness=4) as line:
             await line.take(4, lambda group: None)
-    assert asyncio.all_tasks() == before
+    assert tasks_but_watchers() == before
 
 
 async def test_a_draw_s_seed_and_its_requests_are_its_own():

@@ -15,9 +15,8 @@ from tests.fakes import make_sample, make_scored
 def scored(task, scores, samples):
     prompt = Prompt(id="p", messages=({"role": "user", "content": "?"},), task=task, reference="1")
     rewards = tuple(RewardResult(score=s, status="error" if s is None else "ok", reason="no judge") for s in scores)
-    return ScoredGroup(
-        group=Group(prompt=prompt, prompt_token_ids=(1,), think_block="none", samples=samples), rewards=rewards, draw=0
-    )
+    group = Group(prompt=prompt, prompt_token_ids=(1,), think_block="none", samples=samples)
+    return ScoredGroup(group=group, rewards=rewards, draw=0)
 
 
 def test_group_metrics_by_hand():

@@ -12,6 +12,7 @@ from rollout.environments.episode import turn_seed
 from rollout.environments.registry import Step
 from rollout.types import EnvironmentConfig, Prompt, SamplingParams
 from tests.fakes import FakeEnvironment, FakePolicy, open_environment_sampler
+from tests.real_parts import tasks_but_watchers
 
 QUESTION = ({"role": "user", "content": "Go."},)
 PARAMS = SamplingParams(max_tokens=400)
@@ -261,13 +262,8 @@ async def test_a_prompt_without_room_is_named(chat):
         await episodes(chat, max_total_tokens=4)
 
 
-def tasks_of_episodes() -> set[asyncio.Task]:
-    """All tasks but those in which the engines of other tests are watched, which come and go."""
-    return {task for task in asyncio.all_tasks() if task.get_coro().__qualname__ != "Event.wait"}
-
-
 async def test_cancelled_episodes_leave_no_task_behind(chat):
-    before, closed = tasks_of_episodes(), []
+    before, closed = tasks_but_watchers(), []
     never = threading.Event()
     policy = FakePolicy(chat, counting)
     make = lambda prompt, seed: FakeEnvironment(lambda text: never.wait(60), closed)  # noqa: E731
@@ -278,5 +274,5 @@ async def test_cancelled_episodes_leave_no_task_behind(chat):
         with pytest.raises(asyncio.CancelledError):
             await task
     never.set()
-    assert tasks_of_episodes() == before
+    assert tasks_but_watchers() == before
     assert closed == ["closed"] * 3
