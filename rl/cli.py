@@ -11,7 +11,12 @@ from rewards.cli import add_commands as add_reward_commands
 def main(arguments: list[str] | None = None) -> int:
     """Parse and run; user errors are one message and exit code 2, a failed stage of a pipeline one and 1."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    # argparse takes no more of a list of arguments after an option such as --resume.
+    if rest and (not hasattr(options, "overrides") or any(text.startswith("-") for text in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides += rest
     try:
         return options.run(options) or 0
     except (ValueError, ChildProcessError) as error:
