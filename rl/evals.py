@@ -90,6 +90,11 @@ class EvalConfig(BaseModel):
             raise ValueError("params are for a built-in suite; put them into source.params")
         return self
 
+    @property
+    def budgets(self) -> list[int | None]:
+        """The thinking budget of each of its runs; None leaves the prompts' own."""
+        return [*self.thinking_budgets] or [None]
+
 
 class EvalLog(Protocol):
     """Where an evaluation shows its progress and keeps its responses."""
@@ -170,8 +175,7 @@ class Evals:
                 if config.hook is not None:
                     metrics |= await self._run_hook(config, step)
                     continue
-                budgets: list[int | None] = [*config.thinking_budgets]
-                for budget in budgets or [None]:
+                for budget in config.budgets:
                     metrics |= await self._run_suite(config, step, budget)
         return metrics | self._fallen(configs, metrics, step)
 
@@ -179,8 +183,7 @@ class Evals:
         """How many suites, by their first parser, are worse than at their first evaluation, named in a line."""
         fallen, num_paired = [], 0
         for config in configs:
-            budgets: list[int | None] = [*config.thinking_budgets]
-            for budget in budgets or [None]:
+            for budget in config.budgets:
                 suite, k = of_budget(config.suite, [], budget)[0], config.samples_per_prompt
                 gain, error = (metrics.get(f"eval/{suite}/{name}@{k}") for name in ("gain", "gain_se"))
                 if gain is not None and error is not None:

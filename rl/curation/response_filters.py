@@ -65,21 +65,24 @@ class ResponseFiltersConfig(BaseModel):
 
 def malformed(candidate: Candidate) -> str | None:
     """Cut off, or not one block of thinking with words, then an answer."""
-    if candidate.finish_reason == "length":
-        return "truncated"
     block = "none" if candidate.text.lstrip().startswith(THINK_OPEN) else "open"
-    return "malformed" if format_fault(candidate.text, "think", block) else None
+    return _malformed(candidate, "think", block)
 
 
 def direct_reason(candidate: Candidate, held_out: HeldOut) -> str | None:
     """Why a response without thinking is dropped: wrong, cut off, not an answer alone, or holding what is held out."""
-    if not candidate.passed:
-        return "unscored" if candidate.score is None else "wrong_answer"
+    limits = ResponseLimits()
+    return (
+        wrong_answer(candidate, limits, held_out)
+        or _malformed(candidate, "no_think", "closed")
+        or similar_to_validation(candidate, limits, held_out)
+    )
+
+
+def _malformed(candidate: Candidate, mode: str, block: str) -> str | None:
     if candidate.finish_reason == "length":
         return "truncated"
-    if format_fault(candidate.text, "no_think", "closed"):
-        return "malformed"
-    return "similar_to_validation" if held_out.near_text(f"{candidate.query.text}\n{candidate.text}") else None
+    return "malformed" if format_fault(candidate.text, mode, block) else None
 
 
 def wrong_answer(candidate: Candidate, limits: ResponseLimits, held_out: HeldOut) -> str | None:
