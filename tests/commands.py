@@ -1,6 +1,7 @@
 """The `sharpen` command in processes of its own, for tests that run, kill and resume it."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -28,3 +29,14 @@ def wait_for_step(folder: Path, step: int, process: subprocess.Popen[str]) -> No
         assert process.poll() is None, process.communicate()[1][-3000:]
         assert time.monotonic() < deadline, f"no checkpoint of step {step} within {LIMIT_S} s"
         time.sleep(0.05)
+
+
+def kill_and_resume(config: str, log_dir: Path, at_step: int, num_steps: int, *changes: str) -> Path:
+    """The folder of a run that is killed after a step and resumed to its end."""
+    cut = log_dir / "cut"
+    process = start_run(config, log_dir, f"num_steps={at_step}", "log.name=cut", "checkpoint.at_end=false", *changes)
+    wait_for_step(cut, at_step, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+    finish(start_run(config, log_dir, f"num_steps={num_steps}", *changes, "--resume", str(cut)))
+    return cut

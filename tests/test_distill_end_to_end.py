@@ -1,13 +1,11 @@
 """On-policy distillation as a user runs it: the student comes nearer to its teacher, by either kind of teacher."""
 
 import json
-import os
-import signal
 
 import pytest
 
 from rl.log import deterministic, read_metrics
-from tests.commands import finish, start_run, wait_for_step
+from tests.commands import finish, kill_and_resume, start_run
 
 pytestmark = pytest.mark.slow
 
@@ -53,11 +51,7 @@ def test_the_run_folder_holds_samples_and_a_report(whole):
 @pytest.mark.parametrize("changes", [[], SERVED], ids=["full_vocabulary", "sampled_token"])
 def test_a_run_killed_and_resumed_is_the_same_run(changes, tmp_path):
     finish(start_run(SMOKE, tmp_path, "num_steps=6", "log.name=whole", *changes))
-    process = start_run(SMOKE, tmp_path, "num_steps=3", "log.name=cut", "checkpoint.at_end=false", *changes)
-    wait_for_step(tmp_path / "cut", 3, process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=30)
-    finish(start_run(SMOKE, tmp_path, "num_steps=6", "--resume", str(tmp_path / "cut"), *changes))
+    kill_and_resume(SMOKE, tmp_path, 3, 6, *changes)
     cut, whole = (list(map(deterministic, read_metrics(tmp_path / name))) for name in ("cut", "whole"))
     assert cut == whole
 

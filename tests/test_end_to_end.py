@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rl.log import deterministic, read_metrics
-from tests.commands import LIMIT_S, SHARPEN, finish, start_run, wait_for_step
+from tests.commands import LIMIT_S, SHARPEN, finish, kill_and_resume, start_run
 
 SMOKE = "configs/smoke/grpo.yaml"
 
@@ -54,16 +54,6 @@ def test_the_smoke_run_has_signal(whole):
     assert all(row["loss/mismatch_kl"] < 1e-8 for row in rows), "engine and learner must agree after every sync"
 
 
-def kill_and_resume(folder: Path, at_step: int, num_steps: int, *changes: str) -> Path:
-    """A run that is killed after a step and resumed to its end."""
-    process = start(folder, f"num_steps={at_step}", "log.name=cut", "checkpoint.at_end=false", *changes)
-    wait_for_step(folder / "cut", at_step, process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=30)
-    finish(start(folder, f"num_steps={num_steps}", *changes, "--resume", str(folder / "cut")))
-    return folder / "cut"
-
-
 def assert_same(cut: Path, whole: Path) -> None:
     rows = read_metrics(whole)
     assert list(map(deterministic, read_metrics(cut))) == list(map(deterministic, rows))
@@ -72,7 +62,7 @@ def assert_same(cut: Path, whole: Path) -> None:
 
 
 def test_a_run_killed_and_resumed_is_the_same_run(whole, tmp_path):
-    assert_same(kill_and_resume(tmp_path, 3, 6), whole)
+    assert_same(kill_and_resume(SMOKE, tmp_path, 3, 6), whole)
 
 
 @pytest.mark.slow
@@ -86,7 +76,7 @@ def test_running_statistics_are_the_same_after_a_kill(tmp_path):
         "prompts.sources=[{generator: 'rl.arithmetic:problem', task: even_length}]",
     ]
     finish(start(tmp_path, "num_steps=4", "log.name=whole", *changes))
-    cut, whole = kill_and_resume(tmp_path, 2, 4, *changes), tmp_path / "whole"
+    cut, whole = kill_and_resume(SMOKE, tmp_path, 2, 4, *changes), tmp_path / "whole"
     assert_same(cut, whole)
     rows = read_metrics(whole)[1:]
     for name in ("scale_mean", "scale_std"):

@@ -1,7 +1,5 @@
 """A reward model as a user trains it: held-out pairs, a resume, and the folder behind vLLM's pooling runner."""
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -11,7 +9,7 @@ from rewards.preference import PreferenceConfig, open_preference
 from rl.checkpoint import latest_step
 from rl.log import deterministic, read_metrics
 from rollout.model_server import vllm_server
-from tests.commands import finish, start_run, wait_for_step
+from tests.commands import finish, kill_and_resume, start_run
 
 pytestmark = pytest.mark.slow
 
@@ -34,15 +32,10 @@ def test_it_learns_to_tell_held_out_pairs_apart(whole):
 
 
 def test_a_run_killed_and_resumed_is_the_same_run(whole, tmp_path):
-    changes = ["log.name=cut", "learner.num_ranks=2"]
-    process = start_run(SMOKE, tmp_path, "num_steps=3", *changes, "checkpoint.at_end=false")
-    wait_for_step(tmp_path / "cut", 3, process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=30)
-    finish(start_run(SMOKE, tmp_path, "num_steps=6", "learner.num_ranks=2", "--resume", str(tmp_path / "cut")))
+    cut = kill_and_resume(SMOKE, tmp_path, 3, 6, "learner.num_ranks=2")
     ours, theirs = (
         [{k: v for k, v in deterministic(row).items() if not k.startswith("eval/")} for row in read_metrics(folder)]
-        for folder in (tmp_path / "cut", whole)
+        for folder in (cut, whole)
     )
     assert ours == theirs
 

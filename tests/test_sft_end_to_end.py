@@ -1,12 +1,9 @@
 """Supervised runs as a user starts them: learning by heart, and the same run after a kill and a resume."""
 
-import os
-import signal
-
 import pytest
 
 from rl.log import deterministic, read_metrics
-from tests.commands import finish, start_run, wait_for_step
+from tests.commands import finish, kill_and_resume, start_run
 
 SMOKE = "configs/smoke/sft.yaml"
 
@@ -27,12 +24,8 @@ def test_it_learns(whole):
 
 
 def test_a_run_killed_and_resumed_is_the_same_run(whole, tmp_path):
-    process = start_run(SMOKE, tmp_path, "num_steps=3", "log.name=cut", "checkpoint.at_end=false")
-    wait_for_step(tmp_path / "cut", 3, process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=30)
-    finish(start_run(SMOKE, tmp_path, "num_steps=6", "--resume", str(tmp_path / "cut")))
-    assert list(map(deterministic, read_metrics(tmp_path / "cut"))) == list(map(deterministic, read_metrics(whole)))
+    cut = kill_and_resume(SMOKE, tmp_path, 3, 6)
+    assert list(map(deterministic, read_metrics(cut))) == list(map(deterministic, read_metrics(whole)))
 
 
 @pytest.mark.slow
