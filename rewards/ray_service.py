@@ -12,7 +12,7 @@ NAME = "sharpen-rewards"
 BUSY = 64  # HTTP requests under way a replica, beyond which another one is started
 
 
-def make_application(config: ServiceConfig, *, max_replicas: int) -> Any:
+def make_application(config: ServiceConfig, *, min_replicas: int, max_replicas: int) -> Any:
     """A Serve application. Its replicas have `config.scorer.num_workers` CPUs each, and start their own workers.
 
     An id is remembered by the replica that judged it, so a retry may be judged again; results are the same by design.
@@ -23,13 +23,17 @@ def make_application(config: ServiceConfig, *, max_replicas: int) -> Any:
         from rewards.service import make_app
 
         open_log()
-        return make_app(config)
+        return make_app(config, serve.get_replica_context().replica_id.unique_id)
 
     deployment = serve.deployment(
         name=NAME,
         ray_actor_options={"num_cpus": config.scorer.num_workers},
         max_ongoing_requests=max(2 * BUSY, config.max_queue // 8),
-        autoscaling_config={"min_replicas": 1, "max_replicas": max_replicas, "target_ongoing_requests": BUSY},
+        autoscaling_config={
+            "min_replicas": min_replicas,
+            "max_replicas": max_replicas,
+            "target_ongoing_requests": BUSY,
+        },
         graceful_shutdown_timeout_s=config.drain_timeout_s,
         health_check_period_s=10,
         health_check_timeout_s=30,
@@ -37,11 +41,15 @@ def make_application(config: ServiceConfig, *, max_replicas: int) -> Any:
     return deployment(serve.ingress(build)()).bind()
 
 
-def serve_on_ray(config: ServiceConfig, host: str, port: int, *, max_replicas: int, no_auth: bool) -> int:
+def serve_on_ray(
+    config: ServiceConfig, host: str, port: int, *, min_replicas: int, max_replicas: int, no_auth: bool
+) -> int:
     """Serve on the cluster of RAY_ADDRESS, or one of this machine's, until a signal says otherwise."""
     check_address(config, host, no_auth=no_auth)
     if max_replicas < 1:
         raise ValueError(f"--replicas: {max_replicas} is below 1")
+    if not 1 <= min_replicas <= max_replicas:
+        raise ValueError(f"--min-replicas: {min_replicas} is not between 1 and --replicas, {max_replicas}")
     config.read_token()
     try:
         import ray
@@ -53,10 +61,12 @@ def serve_on_ray(config: ServiceConfig, host: str, port: int, *, max_replicas: i
     ray.init(ignore_reinit_error=True, log_to_driver=True)
     serve.start(http_options={"host": host, "port": port})
     try:
-        serve.run(make_application(config, max_replicas=max_replicas), name=NAME, route_prefix="/")
+        serve.run(
+            make_application(config, min_replicas=min_replicas, max_replicas=max_replicas), name=NAME, route_prefix="/"
+        )
         for number in (signal.SIGTERM, signal.SIGINT):  # now, since Ray has put handlers of its own there
             signal.signal(number, lambda *_: ended.set())
-        log_event("serving", url=f"http://{host}:{port}", max_replicas=max_replicas)
+        log_event("serving", url=f"http://{host}:{port}", min_replicas=min_replicas, max_replicas=max_replicas)
         ended.wait()
         log_event("draining")
     finally:

@@ -32,6 +32,7 @@ def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     serve.add_argument("--quiet", action="store_true", help="no line of log a result")
     serve.add_argument("--ray", action="store_true", help="under Ray Serve, with replicas that come and go by load")
     serve.add_argument("--replicas", type=int, default=4, metavar="N", help="with --ray: at most (default 4)")
+    serve.add_argument("--min-replicas", type=int, default=1, metavar="N", help="with --ray: at least (default 1)")
     serve.set_defaults(run=_serve)
 
 
@@ -40,7 +41,14 @@ def _serve(options: argparse.Namespace) -> int:
     if options.ray:
         from rewards.ray_service import serve_on_ray
 
-        return serve_on_ray(config, options.host, options.port, max_replicas=options.replicas, no_auth=options.no_auth)
+        return serve_on_ray(
+            config,
+            options.host,
+            options.port,
+            min_replicas=options.min_replicas,
+            max_replicas=options.replicas,
+            no_auth=options.no_auth,
+        )
     from rewards.service_server import serve
 
     return serve(config, options.host, options.port, no_auth=options.no_auth)

@@ -48,10 +48,10 @@ class BatchResults(BaseModel):
 class Service:
     """What the endpoints share. Raises ValueError for a plug-in or a token that is not there."""
 
-    def __init__(self, config: ServiceConfig) -> None:
-        self.config = config
+    def __init__(self, config: ServiceConfig, replica: str | None) -> None:
+        self.config, self.replica = config, replica
         self.token = config.read_token()
-        self.metrics = ServiceMetrics()
+        self.metrics = ServiceMetrics(replica)
         self.scorer = Scorer(config.scorer)
         self.queue = JudgementQueue(self.scorer, config, self.metrics)
         self._follow_gauges()
@@ -97,9 +97,9 @@ class Service:
         return done
 
 
-def make_app(config: ServiceConfig) -> FastAPI:
-    """The service as an ASGI app; its workers live as long as its lifespan."""
-    service = Service(config)
+def make_app(config: ServiceConfig, replica: str | None = None) -> FastAPI:
+    """The service as an ASGI app; its workers live as long as its lifespan. `replica` names it among others."""
+    service = Service(config, replica)
     app = FastAPI(
         title="Sharpen rewards", description="Judges responses of language models.", version="1", lifespan=service.run
     )
@@ -172,8 +172,8 @@ def _json(text: str) -> Response:
 def _add_probes(app: FastAPI, service: Service, metrics_guard: list[Any]) -> None:
     @app.get("/health")
     async def health() -> dict[str, str]:
-        """Whether the process answers at all."""
-        return {"status": "alive"}
+        """Whether the process answers at all, and which of several replicas it is."""
+        return {"status": "alive"} | ({} if service.replica is None else {"replica": service.replica})
 
     @app.get("/ready", responses={503: {"description": "Not started, or about to end"}})
     async def ready() -> Response:

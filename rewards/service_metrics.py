@@ -1,19 +1,20 @@
 """What the reward service tells Prometheus."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 120)
 
 
 class ServiceMetrics:
-    """Counts of one service; no label has a value that a client made up."""
+    """Counts of one service; no label has a value that a client made up. With a name of `replica` each has it."""
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(self) -> None:
+    def __init__(self, replica: str | None = None) -> None:
+        self._own = {} if replica is None else {"replica": replica}
         self.num_http = 0  # HTTP requests under way
         self.num_bytes = 0  # of their bodies, as far as they are here
         self._registry = CollectorRegistry()
@@ -52,4 +53,10 @@ class ServiceMetrics:
 
     def expose(self) -> bytes:
         """All metrics in Prometheus' text format."""
-        return generate_latest(self._registry)
+        return generate_latest(self)
+
+    def collect(self) -> Iterable[Metric]:
+        """All metrics with the service's own labels, as `generate_latest` reads them from any registry."""
+        for metric in self._registry.collect():
+            metric.samples = [sample._replace(labels=self._own | sample.labels) for sample in metric.samples]
+            yield metric

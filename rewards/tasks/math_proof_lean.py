@@ -75,8 +75,8 @@ def math_proof_lean(request: RewardRequest) -> RewardResult:
     Reference: the statement, `theorem NAME ... : ...` without proof, or an object with it and a `header` of imports.
     The answer, or its last fenced block, is the proof alone. Without Lean the status is error. Lean is `lean` on PATH,
     or the program that SHARPEN_LEAN names. It runs under limits, not in a sandbox, so SHARPEN_UNSAFE_LOCAL=1 must allow
-    it, though what could run code is refused before. No real Lean was there to test this with: the tests have a
-    program that speaks like it.
+    it, though what could run code is refused before. The tests have a program that speaks like it; of a real one
+    only messages were seen.
     """
     timeout_s = number(request.params, "timeout_s", 8, 0.1, 600)
     memory_mib = int(number(request.params, "memory_mib", 2048, 64, 65_536))

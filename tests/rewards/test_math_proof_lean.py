@@ -1,4 +1,4 @@
-"""Formal proofs, against a program that speaks like Lean: no real one is needed, and none was tried."""
+"""Formal proofs, against a program that speaks like Lean: no real one is needed."""
 
 import pytest
 
@@ -74,6 +74,7 @@ def test_lean_runs_without_a_sandbox_only_where_that_is_allowed(lean, monkeypatc
     "reference",
     [None, "", "1 + 1 = 2", "theorem : True", "theorem t : True := trivial", "theorem t : sorry", {"header": ""},
      {"statement": STATEMENT, "proof": "by omega"}, {"statement": STATEMENT, "header": 1},
+     {"statement": STATEMENT, "header": "module\nimport Init"},
      "theorem wrong_statement : X"],
 )  # fmt: skip
 def test_a_statement_that_is_none_is_unscorable(lean, reference):
