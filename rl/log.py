@@ -8,7 +8,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -159,14 +159,23 @@ class RunLog:
         _append(path, rows)
 
     def write_eval_rows(self, name: str, step: int, rows: Sequence[dict[str, Any]]) -> None:
-        """All responses of an evaluation."""
+        """The responses of an evaluation in place of those that are there; whole, or not at all."""
         path = _eval_file(self.folder, name, step)
         path.parent.mkdir(exist_ok=True)
-        path.unlink(missing_ok=True)
-        _append(path, rows)
+        partial = path.with_suffix(".partial")
+        partial.unlink(missing_ok=True)
+        _append(partial, rows)
+        partial.replace(path)
 
-    def truncate_after(self, step: int) -> None:
-        """Drop what was written past a checkpoint: the resumed run writes it again."""
+    def append_eval_row(self, name: str, step: int, row: dict[str, Any]) -> None:
+        """The responses to one more prompt, on disk when this returns."""
+        _append(_eval_file(self.folder, name, step), [row])
+
+    def read_eval_rows(self, name: str, step: int) -> list[dict[str, Any]]:
+        return read_eval_rows(self.folder, name, step)
+
+    def truncate_after(self, step: int, *, keep_evals: bool = False) -> None:
+        """Drop what was written past a checkpoint: the resumed run writes it again, or goes on with its evaluations."""
         path = self.folder / "metrics.jsonl"
         if path.exists():
             kept = [row for row in read_metrics(self.folder) if row["step"] <= step and step > 0]
@@ -174,7 +183,8 @@ class RunLog:
             partial.write_text("")
             _append(partial, kept)
             partial.replace(path)
-        for file in (*self.folder.glob("samples/step-*.jsonl"), *self.folder.glob("evals/*-step-*.jsonl")):
+        evals = () if keep_evals else self.folder.glob("evals/*-step-*.jsonl")
+        for file in (*self.folder.glob("samples/step-*.jsonl"), *evals):
             if int(file.stem.rpartition("-")[2]) > step or step == 0:
                 file.unlink()
 
@@ -193,9 +203,13 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def read_eval_rows(folder: Path, name: str, step: int) -> list[dict[str, Any]]:
-    """What `write_eval_rows` wrote."""
-    lines = _eval_file(folder, name, step).read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines if line]
+    """The rows of an evaluation, none where it has not begun; a line cut off by a crash is left out."""
+    path = _eval_file(folder, name, step)
+    rows = []
+    for line in path.read_bytes().split(b"\n") if path.exists() else []:
+        with suppress(ValueError):
+            rows.append(json.loads(line))
+    return rows
 
 
 def _eval_file(folder: Path, name: str, step: int) -> Path:
