@@ -203,13 +203,17 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def read_eval_rows(folder: Path, name: str, step: int) -> list[dict[str, Any]]:
+    return list(stream_eval_rows(folder, name, step))
+
+
+def stream_eval_rows(folder: Path, name: str, step: int) -> Iterator[dict[str, Any]]:
     """The rows of an evaluation, none where it has not begun; a line cut off by a crash is left out."""
     path = _eval_file(folder, name, step)
-    rows = []
-    for line in path.read_bytes().split(b"\n") if path.exists() else []:
-        with suppress(ValueError):
-            rows.append(json.loads(line))
-    return rows
+    if path.exists():
+        with open(path, "rb") as lines:
+            for line in lines:
+                with suppress(ValueError):
+                    yield json.loads(line)
 
 
 def _eval_file(folder: Path, name: str, step: int) -> Path:
