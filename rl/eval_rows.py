@@ -46,8 +46,9 @@ def _response(group: Group, sample: Sample, verdicts: Mapping[str, RewardResult]
 
 def is_complete(row: EvalRow, num_samples: int, extracts: Sequence[str]) -> bool:
     """Whether a row read back has all the responses that are wanted, judged by all the parsers."""
-    responses = row.get("responses", [])
-    return len(responses) == num_samples and all(response["scores"].keys() == {*extracts} for response in responses)
+    if not row.keys() >= {"id", "task", "responses"} or len(row["responses"]) != num_samples:
+        return False
+    return all(response["scores"].keys() == {*extracts} for response in row["responses"])
 
 
 def response_metrics(suite: str, rows: Sequence[EvalRow]) -> StepMetrics:

@@ -13,7 +13,7 @@ from rl.log import deterministic, read_eval_rows, read_metrics
 from tests.commands import LIMIT_S, SHARPEN, finish, start_run
 
 SMOKE = "configs/smoke/eval.yaml"
-NUM_PROMPTS = 40
+NUM_PROMPTS = 16
 ROWS = Path("evals") / "arithmetic-step-0.jsonl"
 
 
