@@ -16,11 +16,11 @@ from rl.launch import versions
 from rl.memory_plan import (
     GIB,
     at_once,
-    engines_of,
     loading_gib,
     num_full_sequences,
     num_gpus,
     plan_memory,
+    planned_engines,
     shortfalls,
 )
 from rl.pipeline_config import PipelineConfig, fill_references
@@ -89,7 +89,7 @@ def examine_config(config: RecipeConfig) -> Iterator[Finding]:
         return
     for need in needs:
         yield Finding(need.name, f"{need.num_processes} x {need.gpus_each}: {need.in_words()}")
-    for name, (engine, model) in engines_of(config).items():
+    for name, (engine, model) in planned_engines(config).items():
         yield _sequences(name.replace("engine", "cache", 1), engine, model, config.hardware)
     if config.hardware is not None:
         problem = "; ".join(shortfalls(config, needs))

@@ -30,7 +30,10 @@ def make_row(group: Group, verdicts: Mapping[str, Verdicts]) -> EvalRow:
 
 def _response(group: Group, sample: Sample, verdicts: Mapping[str, RewardResult]) -> dict[str, Any]:
     cut = is_thinking_cut(group, sample)
-    return {
+    told: dict[str, Any] = {} if cut is None else {"thinking_cut": cut}
+    if sample.episode is not None:
+        told["episode"] = [_plain(message) for message in sample.episode.messages]
+    return told | {
         "text": sample.text,
         "length": sample.num_sampled,
         "finish_reason": sample.finish_reason,
@@ -41,7 +44,12 @@ def _response(group: Group, sample: Sample, verdicts: Mapping[str, RewardResult]
             for extract, verdict in verdicts.items()
             for name, value in verdict.components.items()
         },
-    } | ({} if cut is None else {"thinking_cut": cut})
+    }
+
+
+def _plain(message: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a message any file can hold; an environment's state may be anything."""
+    return {name: value for name, value in message.items() if isinstance(value, str | float | int | None)}
 
 
 def is_complete(row: EvalRow, num_samples: int, extracts: Sequence[str]) -> bool:

@@ -48,14 +48,14 @@ def plan_memory(config: RecipeConfig, *, on_gpu: bool) -> list[Need]:
     needs = []
     if isinstance(config, Trained):
         needs.append(learner_need(config, find_architecture(config.model), on_gpu=on_gpu))
-    for name, (engine, model) in engines_of(config).items():
+    for name, (engine, model) in planned_engines(config).items():
         need = engine_need(engine, find_architecture(model), on_gpu=on_gpu)
         takes_turns = isinstance(config, CurateConfig | SelectConfig | FuseConfig)
         needs.append(replace(need, name=name, takes_turns=takes_turns))
     return needs
 
 
-def engines_of(config: RecipeConfig) -> dict[str, tuple[EngineConfig, str]]:
+def planned_engines(config: RecipeConfig) -> dict[str, tuple[EngineConfig, str]]:
     """The engines that a config starts and their models, by what they are for."""
     if isinstance(config, CurateConfig | SelectConfig | FuseConfig):
         return {

@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import json
 import random
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -228,6 +228,6 @@ class GeneratorRespondent:
         return [{"text": text, "finish_reason": "stop"} for text in texts]
 
 
-def num_engines(respondents: Iterable[RespondentConfig]) -> int:
+def engines_of(configs: Sequence[RespondentConfig | None]) -> int:
     """How many engines run at once at most: respondents take turns."""
-    return max((each.engine.num_engines for each in respondents if each.model is not None), default=0)
+    return max((c.engine.num_engines for c in configs if c is not None and c.model is not None), default=0)

@@ -4,7 +4,7 @@ from rl.cluster import open_scorer, ray_session
 from rl.curation.config import SelectConfig
 from rl.curation.funnel import Funnel
 from rl.curation.queries import keep_unseen, read_held_out, read_queries
-from rl.curation.respondents import num_engines
+from rl.curation.respondents import engines_of
 from rl.curation.selection import used_queries
 from rl.curation.work import open_work, select_pairs
 from rl.files import write_rows
@@ -19,7 +19,7 @@ async def select(config: SelectConfig, log: RunLog) -> None:
     used = used_queries(config.exclude)
     data = log.folder / "data"
     async with (
-        ray_session(config.ray, max(num_engines(config.respondents.values()), 1)),
+        ray_session(config.ray, max(engines_of([config.pairs]), 1)),
         open_scorer(config.rewards, log.folder, on_cluster=config.ray.address is not None) as scorer,
     ):
         with open_work(log.folder / "journal", scorer, funnel, log, config.seed) as work:

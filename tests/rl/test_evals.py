@@ -1,5 +1,6 @@
 """Evaluations: numbers by hand, unscored samples masked, and gains paired with the first run."""
 
+import dataclasses
 import json
 import math
 
@@ -7,9 +8,11 @@ import pytest
 from pydantic import ValidationError
 
 from rewards.scorer import Scorer, ScorerConfig
+from rewards.types import RewardResult
+from rl.eval_rows import make_row, response_metrics
 from rl.evals import EvalConfig, Evals, suite_prompts
-from rollout.types import SamplingParams
-from tests.fakes import FakeEvalLog, FakeSampler, FakeScorer
+from rollout.types import Episode, SamplingParams
+from tests.fakes import FakeEvalLog, FakeSampler, FakeScorer, make_group
 
 
 @pytest.fixture
@@ -57,6 +60,18 @@ async def test_every_response_is_kept(source):
     assert rows[0]["responses"][2]["extracted"] == {"boxed": "answer: 0", "lenient": "0"}
     assert rows[2]["responses"][0]["scores"] == {"boxed": None, "lenient": None}
     assert "thinking_cut" not in rows[0]["responses"][0], "there is no budget"
+
+
+def test_a_row_has_the_turns_of_an_episode_but_no_state_that_a_file_cannot_hold():
+    observation = {"role": "tool", "content": "4", "tool": "add", "error": False, "reward": 1.0, "state": object()}
+    messages = ({"role": "assistant", "content": "add 2 2"}, observation)
+    group = make_group(["add 2 2"])
+    sample = dataclasses.replace(group.samples[0], episode=Episode(messages=messages))
+    row = make_row(dataclasses.replace(group, samples=(sample,)), {"whole": [RewardResult(score=1.0)]})
+    (response,) = json.loads(json.dumps(row))["responses"]
+    del observation["state"]
+    assert response["episode"] == list(messages)
+    assert response_metrics("s", [row])["eval/s/response_length"] == 2
 
 
 async def test_a_row_is_kept_as_soon_as_its_prompt_is_judged(source):
