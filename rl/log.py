@@ -174,8 +174,8 @@ class RunLog:
     def read_eval_rows(self, name: str, step: int) -> list[dict[str, Any]]:
         return read_eval_rows(self.folder, name, step)
 
-    def truncate_after(self, step: int, *, keep_evals: bool = False) -> None:
-        """Drop what was written past a checkpoint: the resumed run writes it again, or goes on with its evaluations."""
+    def truncate_after(self, step: int) -> None:
+        """Drop what was written past a checkpoint: the resumed run writes it again."""
         path = self.folder / "metrics.jsonl"
         if path.exists():
             kept = [row for row in read_metrics(self.folder) if row["step"] <= step and step > 0]
@@ -183,8 +183,7 @@ class RunLog:
             partial.write_text("")
             _append(partial, kept)
             partial.replace(path)
-        evals = () if keep_evals else self.folder.glob("evals/*-step-*.jsonl")
-        for file in (*self.folder.glob("samples/step-*.jsonl"), *evals):
+        for file in (*self.folder.glob("samples/step-*.jsonl"), *self.folder.glob("evals/*-step-*.jsonl")):
             if int(file.stem.rpartition("-")[2]) > step or step == 0:
                 file.unlink()
 

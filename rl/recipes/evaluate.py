@@ -16,7 +16,7 @@ async def evaluate(config: EvaluateConfig, log: RunLog) -> StepMetrics:
     prompts = read_suites(config.evals)  # before the engines: a bad row is found in a second
     engine = fit_context(config.engine, model, config.evals, prompts)
     check_same_model(log.folder, model)
-    log.truncate_after(0, keep_evals=True)  # one that was cut off goes on with the responses that it has
+    (log.folder / "metrics.jsonl").unlink(missing_ok=True)  # its one row is made anew, from responses that are kept
     log.stage("starting the engines and the scorer")
     async with (
         ray_session(config.ray, engine.num_engines),
