@@ -25,6 +25,7 @@ class Architecture:
     num_experts: int = 0
     experts_per_token: int = 0
     qk_norm: bool = True
+    qkv_bias: bool = False
 
     @property
     def num_parameters(self) -> int:
@@ -38,6 +39,7 @@ class Architecture:
 
     def _count(self, experts: int) -> int:
         attention = 2 * self.hidden * (self.num_heads + self.num_kv_heads) * self.head_dim
+        attention += self.qkv_bias * (self.num_heads + 2 * self.num_kv_heads) * self.head_dim
         norms = 2 * self.hidden + 2 * self.head_dim * self.qk_norm
         feed_forward = experts * 3 * self.hidden * self.intermediate + self.num_experts * self.hidden
         embeddings = (1 if self.tied else 2) * self.vocab * self.hidden
@@ -63,12 +65,13 @@ class Architecture:
                 num_experts=getattr(config, "num_experts", None) or 0,
                 experts_per_token=getattr(config, "num_experts_per_tok", None) or 0,
                 qk_norm=config.model_type.startswith("qwen3"),
+                qkv_bias=config.model_type.startswith("qwen2"),
             )
         except AttributeError as error:
             raise ValueError(f"model: no memory plan for a {type(config).__name__}: {error}") from error
 
 
-def _qwen3(hidden: int, layers: int, heads: int, intermediate: int, *, tied: bool, **more: Any) -> Architecture:
+def _qwen(hidden: int, layers: int, heads: int, intermediate: int, *, tied: bool, **more: Any) -> Architecture:
     return Architecture(
         hidden=hidden,
         num_layers=layers,
@@ -81,13 +84,18 @@ def _qwen3(hidden: int, layers: int, heads: int, intermediate: int, *, tied: boo
 
 # The config.json of each on the hub (Qwen3 report, tables 1 and 2): plans of these sizes need no network.
 QWEN3 = {
-    "0.6B": _qwen3(1024, 28, 16, 3072, tied=True),
-    "1.7B": _qwen3(2048, 28, 16, 6144, tied=True),
-    "4B": _qwen3(2560, 36, 32, 9728, tied=True),
-    "8B": _qwen3(4096, 36, 32, 12288, tied=False),
-    "14B": _qwen3(5120, 40, 40, 17408, tied=False),
-    "32B": _qwen3(5120, 64, 64, 25600, tied=False),
-    "30B-A3B": _qwen3(2048, 48, 32, 768, tied=False, num_kv_heads=4, num_experts=128, experts_per_token=8),
+    "0.6B": _qwen(1024, 28, 16, 3072, tied=True),
+    "1.7B": _qwen(2048, 28, 16, 6144, tied=True),
+    "4B": _qwen(2560, 36, 32, 9728, tied=True),
+    "8B": _qwen(4096, 36, 32, 12288, tied=False),
+    "14B": _qwen(5120, 40, 40, 17408, tied=False),
+    "32B": _qwen(5120, 64, 64, 25600, tied=False),
+    "30B-A3B": _qwen(2048, 48, 32, 768, tied=False, num_kv_heads=4, num_experts=128, experts_per_token=8),
+}
+_QWEN2: dict[str, Any] = {"tied": False, "vocab": 152_064, "qk_norm": False, "qkv_bias": True}
+OTHERS = {  # that the report's curation asks
+    "Qwen/QwQ-32B": _qwen(5120, 64, 40, 27648, **_QWEN2),
+    "Qwen/Qwen2.5-72B-Instruct": _qwen(8192, 80, 64, 29568, **_QWEN2),
 }
 QWEN3_ID = re.compile(r"Qwen/Qwen3-(.+?)(-Base)?")
 
@@ -97,6 +105,8 @@ def find_architecture(model: str) -> Architecture:
     known = QWEN3_ID.fullmatch(model)
     if known is not None and known[1] in QWEN3:
         return QWEN3[known[1]]
+    if model in OTHERS:
+        return OTHERS[model]
     from transformers import AutoConfig
 
     try:

@@ -7,7 +7,7 @@ from typing import Annotated, Protocol
 from pydantic import AfterValidator, Field
 
 from rl.types import StepMetrics
-from rollout.types import Group, Prompt
+from rollout.types import Group, Prompt, Sample
 
 
 def _differ(budgets: list[int]) -> list[int]:
@@ -34,12 +34,18 @@ def of_budget(suite: str, prompts: Sequence[Prompt], budget: int | None) -> tupl
     return f"{suite}/budget-{budget}", [replace(prompt, thinking_budget=budget) for prompt in prompts]
 
 
+def is_thinking_cut(group: Group, sample: Sample) -> bool | None:
+    """Whether the budget ended the thinking; None where there is no budget that says so."""
+    if group.prompt.thinking_budget is None or group.prompt.environment:  # observations are not sampled either
+        return None
+    return not all(sample.sampled)
+
+
 def thinking_cut_rate(kind: str, groups: Sequence[Group]) -> StepMetrics:
     """The share of responses whose thinking the budget ended, of those that had one; nothing where none had."""
-    budgeted = [group for group in groups if group.prompt.thinking_budget is not None and not group.prompt.environment]
-    samples = [sample for group in budgeted for sample in group.samples]  # observations are not sampled either
-    cut = sum(not all(sample.sampled) for sample in samples)
-    return {f"{kind}/thinking_cut_rate": cut / len(samples)} if samples else {}
+    found = [is_thinking_cut(group, sample) for group in groups for sample in group.samples]
+    cuts = [cut for cut in found if cut is not None]
+    return {f"{kind}/thinking_cut_rate": sum(cuts) / len(cuts)} if cuts else {}
 
 
 class Budgeted(Protocol):

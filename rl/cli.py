@@ -63,6 +63,7 @@ def _add_eval(commands: Any) -> None:
     evaluate.add_argument("--max-tokens", type=int, metavar="N", help="of a response (default: the suite's)")
     evaluate.add_argument("--data", metavar="FILE", help="a local file of the suite's fields, instead of the hub")
     evaluate.add_argument("--budgets", metavar="N,N", help="once under each thinking budget, in tokens: 64,128")
+    evaluate.add_argument("--resume", metavar="RUN_DIR", type=Path, help="go on in this folder with what it has")
     evaluate.add_argument("--out", type=Path, metavar="FILE", help="write the metrics as JSON")
     evaluate.add_argument(
         "--lm-eval-out",
@@ -96,6 +97,7 @@ def _eval(options: argparse.Namespace) -> int:
         data=options.data,
         out=options.out,
         lm_eval_out=options.lm_eval_out,
+        resume=options.resume,
     )
 
 

@@ -236,7 +236,9 @@ class RewardModelConfig(RecipeConfig):
 
 
 class EvaluateConfig(RecipeConfig):
-    """Suites on a model, without training."""
+    """Suites on a model, without training. A resumed one keeps its responses, so the suites must be the same."""
+
+    resume_may_change: ClassVar[frozenset[str]] = frozenset({"log", "hardware"})
 
     recipe: Literal["eval"] = "eval"
     model: str

@@ -6,16 +6,25 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from rl.architecture import find_architecture
-from rl.config import EvaluateConfig, GRPOConfig, RecipeConfig, SFTConfig
-from rl.distill_config import DistillConfig
+from rl.config import GRPOConfig, HardwareConfig, RecipeConfig, SFTConfig
+from rl.config_file import parse_config
 from rl.launch import versions
-from rl.memory_plan import GIB, loading_gib, num_full_sequences, num_gpus, plan_memory, shortfalls
-from rl.pipeline_config import PipelineConfig
+from rl.memory_plan import (
+    GIB,
+    at_once,
+    loading_gib,
+    num_full_sequences,
+    num_gpus,
+    plan_memory,
+    planned_engines,
+    shortfalls,
+)
+from rl.pipeline_config import PipelineConfig, fill_references
+from rollout.engine import EngineConfig
 
 NEEDED = ("torch", "transformers", "vllm", "deepspeed", "ray", "verl", "math_verify", "pebble")
 
@@ -80,15 +89,15 @@ def examine_config(config: RecipeConfig) -> Iterator[Finding]:
         return
     for need in needs:
         yield Finding(need.name, f"{need.num_processes} x {need.gpus_each}: {need.in_words()}")
-    if isinstance(config, GRPOConfig | SFTConfig | EvaluateConfig) and any(need.name == "engine" for need in needs):
-        yield _sequences(config)
+    for name, (engine, model) in planned_engines(config).items():
+        yield _sequences(name.replace("engine", "cache", 1), engine, model, config.hardware)
     if config.hardware is not None:
         problem = "; ".join(shortfalls(config, needs))
         yield Finding("together", f"{num_gpus(needs)} of {config.hardware.gpus} GPUs", problem)
         if isinstance(config, GRPOConfig | SFTConfig):
             yield Finding("host memory", f"{loading_gib(config):.0f} GiB while the learner loads")
     elif needs:
-        total = sum(need.gib * need.num_processes for need in needs)
+        total = at_once(needs, lambda need: need.gib * need.num_processes)
         free = psutil.virtual_memory().available / GIB
         few = f"only {free:.1f} GiB are free: more ranks with zero_stage 3, a smaller model or cache"
         yield Finding("together", f"{total:.1f} GiB on one machine without GPUs", few if total > free else "")
@@ -96,17 +105,15 @@ def examine_config(config: RecipeConfig) -> Iterator[Finding]:
 
 def _examine_stage(config: PipelineConfig, name: str) -> Iterator[Finding]:
     """A model that an earlier stage makes has the shape of the one that this stage started from."""
-    stage, values = config.stage_config(name), config.stages[name].config
-    changes: dict[str, Any] = {"model": origin} if (origin := config.model_origin(values.get("model"))) else {}
-    if isinstance(stage, DistillConfig):
-        teacher = config.model_origin(values["teacher"]["model"])
-        changes["teacher"] = stage.teacher.model_copy(update={"model": teacher})
-    yield from examine_config(stage.model_copy(update=changes))
+
+    def stand_in(target: str, output: str) -> str:
+        reference = f"${{stages.{target}.{output}}}"
+        return str(config.model_origin(reference)) if output == "model" else f"stages/{target}/{output}"
+
+    yield from examine_config(parse_config(fill_references(config.stages[name].config, stand_in), f"stages.{name}"))
 
 
-def _sequences(config: GRPOConfig | SFTConfig | EvaluateConfig) -> Finding:
-    engine = config.engine
-    gpu_gib = config.hardware.gpu_gib if config.hardware else None
-    count = num_full_sequences(engine, find_architecture(config.model), gpu_gib)
+def _sequences(name: str, engine: EngineConfig, model: str, hardware: HardwareConfig | None) -> Finding:
+    count = num_full_sequences(engine, find_architecture(model), hardware.gpu_gib if hardware else None)
     text = f"{count} of max_num_sequences {engine.max_num_sequences} at once at {engine.max_context_tokens} tokens each"
-    return Finding("cache", text)
+    return Finding(name, text)

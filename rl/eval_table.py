@@ -66,6 +66,8 @@ def _rows(config: EvalConfig) -> Iterator[tuple[str, str, str]]:
     for p in config.pass_k:
         yield f"right at least once in {p} (pass@{p})", f"pass@{p}", "{:.4f}"
     yield f"most frequent answer of {k} right (cons@{k})", f"cons@{k}", "{:.4f}"
+    yield f"share of all instructions followed (instruction_avg@{k})", f"instruction_avg@{k}", "{:.4f}"
+    yield "± its question error", f"instruction_se@{k}", "{:.4f}"
     yield "samples without a score, left out", "error_rate", "{:.2%}"
 
 

@@ -7,19 +7,25 @@ from typing import Any, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rewards.types import RewardResult
-from rl.budget_curve import Budgets, of_budget, thinking_cut_rate
+from rl.budget_curve import Budgets, of_budget
 from rl.collect import GroupSampler, ResponseScorer, judge
 from rl.concurrency import for_each
+from rl.eval_rows import (
+    EvalRow,
+    Verdicts,
+    is_complete,
+    make_row,
+    prompt_means,
+    response_metrics,
+    score_metrics,
+)
 from rl.plugins import check_name, find_function
 from rl.seeds import derive_seed
 from rl.sources import SourceConfig
-from rl.statistics import consensus, mean_and_error, paired_gain, pass_at_k, sampling_error
+from rl.statistics import paired_gain
 from rl.suites import NUM_SAMPLES, PARSERS, SUITES, VOTELESS, Mode, find_suite, read_prompts, with_defaults
 from rl.types import StepMetrics
 from rollout.types import Group, Prompt, SamplingParams
-
-Verdicts = list[RewardResult]  # one a sample
 
 
 async def judge_canaries(_: GroupSampler, scorer: Any, step: int) -> StepMetrics:
@@ -95,6 +101,10 @@ class EvalConfig(BaseModel):
         """The thinking budget of each of its runs; None leaves the prompts' own."""
         return [*self.thinking_budgets] or [None]
 
+    def under_budgets(self) -> list[Self]:
+        """An evaluation a budget, by the name that is in its metrics."""
+        return [self.model_copy(update={"suite": of_budget(self.suite, [], budget)[0]}) for budget in self.budgets]
+
 
 class EvalLog(Protocol):
     """Where an evaluation shows its progress and keeps its responses."""
@@ -107,7 +117,11 @@ class EvalLog(Protocol):
 
     def progress(self, name: str) -> Callable[[int, int], None]: ...
 
-    def write_eval_rows(self, name: str, step: int, rows: Sequence[dict[str, Any]]) -> None: ...
+    def read_eval_rows(self, name: str, step: int) -> list[EvalRow]: ...
+
+    def append_eval_row(self, name: str, step: int, row: EvalRow) -> None: ...
+
+    def write_eval_rows(self, name: str, step: int, rows: Sequence[EvalRow]) -> None: ...
 
 
 def suite_prompts(config: EvalConfig) -> list[Prompt]:
@@ -134,7 +148,8 @@ def read_suites(configs: Sequence[EvalConfig]) -> dict[str, list[Prompt]]:
 class Evals:
     """The evaluations of a run. The first results are kept, so that later ones are paired with them.
 
-    `publish(step)` gives the engines the learner's weights, where nothing else does.
+    `publish(step)` gives the engines the learner's weights, where nothing else does. With `goes_on`, prompts whose
+    rows the run folder has are not sampled again: the seeds are a prompt's own, so the numbers are the same.
     """
 
     def __init__(
@@ -148,9 +163,10 @@ class Evals:
         num_steps: int,
         publish: Callable[[int], Awaitable[None]] | None = None,
         prompts: Mapping[str, Sequence[Prompt]] | None = None,
+        goes_on: bool = False,
     ) -> None:
         self.configs, self.sampler, self.scorer, self.log = configs, sampler, scorer, log
-        self.publish = publish
+        self.publish, self.goes_on = publish, goes_on
         self.seed, self.num_steps = seed, num_steps
         self._prompts = read_suites(configs) if prompts is None else prompts
         self._first: dict[str, dict[str, float]] = {}
@@ -199,61 +215,51 @@ class Evals:
 
     async def _run_suite(self, config: EvalConfig, step: int, budget: int | None) -> StepMetrics:
         suite, prompts = of_budget(config.suite, self._prompts[config.suite], budget)
+        kept = self._kept_rows(suite, step, config)
+        self.log.write_eval_rows(suite, step, list(kept.values()))
 
-        async def one(prompt: Prompt) -> tuple[Group, dict[str, Verdicts]]:
+        async def one(prompt: Prompt) -> EvalRow:
+            if prompt.id in kept:
+                return kept[prompt.id]
             seed = derive_seed(self.seed, "eval", config.suite, prompt.id)
             group = await self.sampler.sample(
                 prompt, params=config.sampling, num_samples=config.samples_per_prompt, seed=seed
             )
-            verdicts = {extract: await self._judge(group, extract) for extract in config.extracts}
-            return group, verdicts
+            row = make_row(group, {extract: await self._judge(group, extract) for extract in config.extracts})
+            self.log.append_eval_row(suite, step, row)
+            return row
 
         # All at once: the engines take as many as they can.
-        results = await for_each(prompts, one, self.log.progress(f"evaluating {suite}"), limit=len(prompts))
-        self.log.write_eval_rows(suite, step, [_row(group, verdicts) for group, verdicts in results])
-        metrics = _response_metrics(suite, [group for group, _ in results])
+        rows = await for_each(prompts, one, self.log.progress(f"evaluating {suite}"), limit=len(prompts))
+        self.log.write_eval_rows(suite, step, rows)  # in the order of the prompts, whichever was finished first
+        metrics = response_metrics(suite, rows)
         for number, extract in enumerate(config.extracts):
-            name = suite if number == 0 else f"{suite}/{extract}"
-            by_prompt = {group.prompt.id: verdicts[extract] for group, verdicts in results}
-            metrics |= self._summarise(name, by_prompt, config)
+            metrics |= self._summarise(suite if number == 0 else f"{suite}/{extract}", rows, extract, config)
         return metrics
+
+    def _kept_rows(self, suite: str, step: int, config: EvalConfig) -> dict[str, EvalRow]:
+        """By prompt, what an evaluation that was cut off has finished."""
+        found = self.log.read_eval_rows(suite, step) if self.goes_on else []
+        kept = {row["id"]: row for row in found if is_complete(row, config.samples_per_prompt, config.extracts)}
+        if kept:
+            self.log.message(f"{suite}: {len(kept)} prompts were evaluated before, and are not sampled again")
+        return kept
 
     async def _judge(self, group: Group, extract: str) -> Verdicts:
         """By the task alone: a combination is for training, and its scores are no accuracy."""
         params = PARSERS.get(extract, {"extract": extract})
         return await judge(self.scorer, group, group.prompt.id, **params, combine=False)
 
-    def _summarise(self, name: str, by_prompt: dict[str, Verdicts], config: EvalConfig) -> StepMetrics:
-        """Unscored samples are left out and counted; a prompt without any scored sample drops out."""
-        judged = {key: [v for v in verdicts if v.score is not None] for key, verdicts in by_prompt.items()}
-        scored = {key: [float(v.score) for v in verdicts if v.score is not None] for key, verdicts in judged.items()}
-        usable = {key: scores for key, scores in scored.items() if scores}
-        total = sum(map(len, by_prompt.values()))
-        metrics = {
-            f"eval/{name}/error_rate": 1 - sum(map(len, usable.values())) / total,
-            f"eval/{name}/unscored_prompts": float(len(by_prompt) - len(usable)),
-        }
-        if not usable:
-            return metrics
+    def _summarise(self, name: str, rows: Sequence[EvalRow], extract: str, config: EvalConfig) -> StepMetrics:
+        """The numbers of one parser, and the gain since its first ones."""
         k = config.samples_per_prompt
-        means = {key: sum(scores) / len(scores) for key, scores in usable.items()}
-        mean, error = mean_and_error(list(means.values()))
-        metrics |= {
-            f"eval/{name}/avg@{k}": mean,
-            f"eval/{name}/se@{k}": error,
-            f"eval/{name}/sampling_se@{k}": sampling_error(list(usable.values())),
-        }
-        if k > 1 and VOTELESS.isdisjoint(config.extracts):
-            votes = [consensus([v.extracted for v in judged[key]], scores) for key, scores in usable.items()]
-            metrics[f"eval/{name}/cons@{k}"] = sum(votes) / len(votes)
-        for p in config.pass_k:
-            values = [pass_at_k(len(s), sum(x >= 1 for x in s), p) for s in usable.values() if len(s) >= p]
-            if values:
-                metrics[f"eval/{name}/pass@{p}"] = sum(values) / len(values)
-        if name in self._first:
+        votes = VOTELESS.isdisjoint(config.extracts)
+        metrics = score_metrics(name, rows, extract, num_samples=k, pass_k=config.pass_k, votes=votes)
+        means = prompt_means(rows, extract)
+        if name in self._first and means:
             gain, gain_error = paired_gain(self._first[name], means)
             metrics |= {f"eval/{name}/gain@{k}": gain, f"eval/{name}/gain_se@{k}": gain_error}
-        else:
+        elif means:
             self._first[name] = means
         return metrics
 
@@ -262,31 +268,3 @@ class Evals:
 
     def load(self, state: dict[str, Any]) -> None:
         self._first = state["first"]
-
-
-def _response_metrics(suite: str, groups: Sequence[Group]) -> StepMetrics:
-    samples = [sample for group in groups for sample in group.samples]
-    return {
-        f"eval/{suite}/num_prompts": float(len(groups)),
-        f"eval/{suite}/response_length": sum(s.num_sampled for s in samples) / len(samples),
-        f"eval/{suite}/truncated_rate": sum(s.finish_reason == "length" for s in samples) / len(samples),
-    } | thinking_cut_rate(f"eval/{suite}", groups)
-
-
-def _row(group: Group, verdicts: dict[str, Verdicts]) -> dict[str, Any]:
-    """One prompt with all its responses, as it is kept in the run folder."""
-    return {
-        "id": group.prompt.id,
-        "messages": [dict(message) for message in group.prompt.messages],
-        "reference": group.prompt.reference,
-        "responses": [
-            {
-                "text": sample.text,
-                "length": sample.num_sampled,
-                "finish_reason": sample.finish_reason,
-                "scores": {extract: values[number].score for extract, values in verdicts.items()},
-                "extracted": {extract: values[number].extracted for extract, values in verdicts.items()},
-            }
-            for number, sample in enumerate(group.samples)
-        ],
-    }

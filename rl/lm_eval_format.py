@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rl.config import EvaluateConfig
+from rl.eval_rows import INSTRUCTION_TASKS, EvalRow, followed
 from rl.evals import EvalConfig
 from rl.log import as_json
 from rl.suites import find_suite
@@ -17,9 +18,8 @@ from rl.types import StepMetrics
 VERSION = 1.0  # of how our suites ask; another one's numbers are of other questions
 # The harness names what a suite measures; where it has no name of ours, a parser is one of its filters.
 NAMES = {"strict": ("prompt_level_strict_acc", "none"), "loose": ("prompt_level_loose_acc", "none")}
+INSTRUCTION_NAMES = {"strict": "inst_level_strict_acc", "loose": "inst_level_loose_acc"}
 DEFAULT_NAME = "exact_match"
-
-EvalRow = Mapping[str, Any]  # one prompt with its responses, as the run folder keeps it
 
 
 def write_lm_eval(
@@ -80,6 +80,10 @@ def _task_metrics(task: str, suite: EvalConfig, metrics: StepMetrics) -> dict[st
         error = as_json(metrics[f"{prefix}/se@{k}"])
         found[f"{name},{filtered}"] = metrics[f"{prefix}/avg@{k}"]
         found[f"{name}_stderr,{filtered}"] = "N/A" if error is None else error
+        if f"{prefix}/instruction_avg@{k}" in metrics and parser in INSTRUCTION_NAMES:
+            error = as_json(metrics[f"{prefix}/instruction_se@{k}"])
+            found[f"{INSTRUCTION_NAMES[parser]},{filtered}"] = metrics[f"{prefix}/instruction_avg@{k}"]
+            found[f"{INSTRUCTION_NAMES[parser]}_stderr,{filtered}"] = "N/A" if error is None else error
         for other in (f"sampling_se@{k}", f"cons@{k}", *(f"pass@{p}" for p in suite.pass_k), "error_rate"):
             value = as_json(metrics.get(f"{prefix}/{other}"))
             if value is not None:
@@ -122,7 +126,9 @@ def _sample(suite: EvalConfig, number: int, row: EvalRow, filtered: str, parsers
     target = reference if isinstance(reference, str) else json.dumps(reference, ensure_ascii=False)
     doc = {"id": row["id"], "question": row["messages"][-1]["content"], "answer": target}
     answers = [response["extracted"][parsers[0]] or "" for response in responses]
-    scores = {NAMES.get(parser, (DEFAULT_NAME, parser))[0]: _mean(responses, parser) for parser in parsers}
+    scores: dict[str, Any] = {NAMES.get(p, (DEFAULT_NAME, p))[0]: _mean(responses, p) for p in parsers}
+    if _has_instructions(suite):
+        scores |= {INSTRUCTION_NAMES[p]: followed(row, p) for p in parsers if p in INSTRUCTION_NAMES}
     return {
         "doc_id": number,
         "doc": doc,
@@ -145,7 +151,15 @@ def _mean(responses: Sequence[Mapping[str, Any]], parser: str) -> float | None:
 
 
 def _names(suite: EvalConfig) -> list[str]:
-    return list(dict.fromkeys(NAMES.get(parser, (DEFAULT_NAME, parser))[0] for parser in suite.extracts))
+    names = [NAMES.get(parser, (DEFAULT_NAME, parser))[0] for parser in suite.extracts]
+    if _has_instructions(suite):
+        names += [INSTRUCTION_NAMES[parser] for parser in suite.extracts if parser in INSTRUCTION_NAMES]
+    return list(dict.fromkeys(names))
+
+
+def _has_instructions(suite: EvalConfig) -> bool:
+    known = find_suite(suite.suite, suite.source is not None)
+    return (known.task if known else suite.source and suite.source.task) in INSTRUCTION_TASKS
 
 
 def _examples(suite: EvalConfig) -> Sequence[Mapping[str, str]]:

@@ -8,7 +8,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -159,11 +159,20 @@ class RunLog:
         _append(path, rows)
 
     def write_eval_rows(self, name: str, step: int, rows: Sequence[dict[str, Any]]) -> None:
-        """All responses of an evaluation."""
+        """The responses of an evaluation in place of those that are there; whole, or not at all."""
         path = _eval_file(self.folder, name, step)
         path.parent.mkdir(exist_ok=True)
-        path.unlink(missing_ok=True)
-        _append(path, rows)
+        partial = path.with_suffix(".partial")
+        partial.unlink(missing_ok=True)
+        _append(partial, rows)
+        partial.replace(path)
+
+    def append_eval_row(self, name: str, step: int, row: dict[str, Any]) -> None:
+        """The responses to one more prompt, on disk when this returns."""
+        _append(_eval_file(self.folder, name, step), [row])
+
+    def read_eval_rows(self, name: str, step: int) -> list[dict[str, Any]]:
+        return read_eval_rows(self.folder, name, step)
 
     def truncate_after(self, step: int) -> None:
         """Drop what was written past a checkpoint: the resumed run writes it again."""
@@ -193,9 +202,17 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def read_eval_rows(folder: Path, name: str, step: int) -> list[dict[str, Any]]:
-    """What `write_eval_rows` wrote."""
-    lines = _eval_file(folder, name, step).read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines if line]
+    return list(stream_eval_rows(folder, name, step))
+
+
+def stream_eval_rows(folder: Path, name: str, step: int) -> Iterator[dict[str, Any]]:
+    """The rows of an evaluation, none where it has not begun; a line cut off by a crash is left out."""
+    path = _eval_file(folder, name, step)
+    if path.exists():
+        with open(path, "rb") as lines:
+            for line in lines:
+                with suppress(ValueError):
+                    yield json.loads(line)
 
 
 def _eval_file(folder: Path, name: str, step: int) -> Path:

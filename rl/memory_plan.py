@@ -1,10 +1,11 @@
 """What a config needs in memory, process by process, from the model's shape: an estimate before anything starts."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 from rl.architecture import Architecture, find_architecture
 from rl.config import EvaluateConfig, GRPOConfig, RecipeConfig, SFTConfig
+from rl.curation.config import CurateConfig, FuseConfig, SelectConfig
 from rl.distill_config import DistillConfig
 from rl.learner import LearnerConfig
 from rl.objectives import CrossEntropyConfig
@@ -30,6 +31,8 @@ class Need:
     num_processes: int
     gpus_each: int
     parts: dict[str, float]
+    share: float = 1.0  # of a GPU's memory that it may fill
+    takes_turns: bool = False  # it is never there beside another one that does
 
     @property
     def gib(self) -> float:
@@ -41,21 +44,41 @@ class Need:
 
 
 def plan_memory(config: RecipeConfig, *, on_gpu: bool) -> list[Need]:
-    """The learner's ranks and the engines of a config; nothing for a recipe that has neither."""
+    """The learner's ranks and the engines of a config; nothing for a recipe that starts neither."""
     needs = []
     if isinstance(config, Trained):
         needs.append(learner_need(config, find_architecture(config.model), on_gpu=on_gpu))
-    if isinstance(config, GRPOConfig | DistillConfig | EvaluateConfig) or (
-        isinstance(config, SFTConfig) and config.evals
-    ):
-        needs.append(engine_need(config.engine, find_architecture(config.model), on_gpu=on_gpu))
-    if isinstance(config, DistillConfig) and config.mode == "sampled_token":
-        needs.append(engine_need(config.teacher.engine, find_architecture(config.teacher.model), on_gpu=on_gpu))
+    for name, (engine, model) in planned_engines(config).items():
+        need = engine_need(engine, find_architecture(model), on_gpu=on_gpu)
+        takes_turns = isinstance(config, CurateConfig | SelectConfig | FuseConfig)
+        needs.append(replace(need, name=name, takes_turns=takes_turns))
     return needs
 
 
+def planned_engines(config: RecipeConfig) -> dict[str, tuple[EngineConfig, str]]:
+    """The engines that a config starts and their models, by what they are for."""
+    if isinstance(config, CurateConfig | SelectConfig | FuseConfig):
+        return {
+            f"engine of {name}": (each.engine, each.model) for name, each in config.respondents.items() if each.model
+        }
+    found = {}
+    if isinstance(config, GRPOConfig | DistillConfig | EvaluateConfig) or (
+        isinstance(config, SFTConfig) and config.evals
+    ):
+        found["engine"] = config.engine, config.model
+    if isinstance(config, DistillConfig) and config.mode == "sampled_token":
+        found["engine of teacher"] = config.teacher.engine, config.teacher.model
+    return found
+
+
+def at_once(needs: list[Need], amount: Callable[[Need], float]) -> float:
+    """The sum over all needs; of those that take turns only the largest counts."""
+    turns = [amount(need) for need in needs if need.takes_turns]
+    return sum(amount(need) for need in needs if not need.takes_turns) + max(turns, default=0)
+
+
 def num_gpus(needs: list[Need]) -> int:
-    return sum(need.num_processes * need.gpus_each for need in needs)
+    return int(at_once(needs, lambda need: need.num_processes * need.gpus_each))
 
 
 def learner_need(config: Trained, model: Architecture, *, on_gpu: bool) -> Need:
@@ -136,7 +159,8 @@ def engine_need(config: EngineConfig, model: Architecture, *, on_gpu: bool) -> N
     if not on_gpu:
         parts["cache"] = float(config.kv_cache_gib)
     margin = ENGINE_MARGIN_GIB if on_gpu else 0.0
-    return Need("engine", config.num_engines, config.tensor_parallel_size, parts | {"margin": margin})
+    count, size = config.num_engines, config.tensor_parallel_size
+    return Need("engine", count, size, parts | {"margin": margin}, config.gpu_memory_share if on_gpu else 1.0)
 
 
 def sequence_gib(config: EngineConfig, model: Architecture, *, on_gpu: bool) -> float:
@@ -166,9 +190,7 @@ def shortfalls(config: RecipeConfig, needs: list[Need]) -> Iterator[str]:
     if num_gpus(needs) > hardware.gpus:
         yield f"{num_gpus(needs)} GPUs are wanted, hardware.gpus is {hardware.gpus}"
     for need in needs:
-        share = 1.0
-        if need.name == "engine" and isinstance(config, GRPOConfig | SFTConfig | EvaluateConfig):
-            share = config.engine.gpu_memory_share
+        share = need.share
         if need.gib > share * hardware.gpu_gib:
             remedy = (
                 "more ranks, zero_stage 3, gradient_checkpointing or smaller micro-batches"

@@ -30,6 +30,19 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     return float(array.mean()), error
 
 
+def ratio_and_error(parts: Sequence[float], wholes: Sequence[float]) -> tuple[float, float]:
+    """The sum of the parts over that of the wholes, one of each a prompt, and its standard error over prompts.
+
+    Of a ratio, linearised (Cochran, Sampling Techniques, eq. 6.13).
+    """
+    part, whole = np.asarray(parts, dtype=float), np.asarray(wholes, dtype=float)
+    ratio, count = float(part.sum() / whole.sum()), len(part)
+    if count < 2:
+        return ratio, float("nan")
+    spread = float(((part - ratio * whole) ** 2).sum()) * count / (count - 1)
+    return ratio, math.sqrt(spread) / float(whole.sum())
+
+
 def sampling_error(scores: Sequence[Sequence[float]]) -> float:
     """The part of the error that more samples a prompt would remove: the prompts held fixed."""
     variances = [float(np.var(s, ddof=1)) / len(s) for s in scores if len(s) > 1]

@@ -148,8 +148,8 @@ SUITES = {
 
 
 def find_suite(name: str, has_source: bool) -> Suite | None:
-    """The suite of that name, unless the config has prompts of its own under it."""
-    return None if has_source else SUITES.get(name)
+    """The suite of that name, under a budget or not, unless the config has prompts of its own under it."""
+    return None if has_source else SUITES.get(name.partition("/budget-")[0])
 
 
 def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,9 +79,11 @@ class FakeScorer:
     """1 for the reference, 0 for anything else; lenient strips an "answer: " first.
 
     "broken" has no score, "late" one after an hour, and "lost" loses the scorer itself. Keeps the requests.
+    Whatever has a score has `components`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, **components: float) -> None:
+        self.components = components
         self.requests: list[RewardRequest] = []
 
     async def score(self, requests: list[RewardRequest]) -> list[RewardResult]:
@@ -98,7 +100,7 @@ class FakeScorer:
             return RewardResult(score=None, status="error")
         if request.params.get("extract") == "lenient":
             text = text.removeprefix("answer: ")
-        return RewardResult(score=float(text == request.reference), extracted=text)
+        return RewardResult(score=float(text == request.reference), extracted=text, components=self.components)
 
 
 class FakeTasks:
@@ -128,7 +130,7 @@ class FakeEvalLog:
 
     def __init__(self) -> None:
         self.shown: list[tuple[str, int, int]] = []
-        self.rows: dict[tuple[str, int], Sequence[dict[str, Any]]] = {}
+        self.rows: dict[tuple[str, int], list[dict[str, Any]]] = {}
         self.messages: list[str] = []
 
     def stage(self, text: str) -> None:
@@ -143,8 +145,14 @@ class FakeEvalLog:
     def progress(self, name: str) -> Callable[[int, int], None]:
         return lambda done, total: self.shown.append((name, done, total))
 
+    def read_eval_rows(self, name: str, step: int) -> list[dict[str, Any]]:
+        return self.rows.get((name, step), [])
+
+    def append_eval_row(self, name: str, step: int, row: dict[str, Any]) -> None:
+        self.rows[name, step].append(row)
+
     def write_eval_rows(self, name: str, step: int, rows: Sequence[dict[str, Any]]) -> None:
-        self.rows[name, step] = rows
+        self.rows[name, step] = list(rows)
 
 
 class FakeStream:

@@ -104,7 +104,8 @@ def judge_answer(request: RewardRequest, known: Mapping[str, Instruction], verif
         return RewardResult(score=None, status="unscorable", reason=str(error), verifier=verifier)
     text = answer_text(request.response)
     if text is None:
-        return RewardResult(score=0, reason="no answer, or a huge one", verifier=verifier)
+        none_held = _components(constraints, [False] * len(constraints))
+        return RewardResult(score=0, components=none_held, reason="no answer, or a huge one", verifier=verifier)
     held = [constraint.holds(text, mode) for constraint in constraints]
     missed = [constraint.id for constraint, holds in zip(constraints, held, strict=True) if not holds]
     return RewardResult(

@@ -77,6 +77,16 @@ class CurateConfig(RecipeConfig):
             raise ValueError("judge_questions needs a judge: set rewards.judge.url and rewards.judge.model")
         return self
 
+    @property
+    def respondents(self) -> dict[str, RespondentConfig]:
+        """Who answers queries, by field; they take turns."""
+        asked = {
+            "without_thinking": self.query_filters.without_thinking,
+            "candidates": self.candidates,
+            "pairs": self.pairs,
+        }
+        return {name: config for name, config in asked.items() if config is not None}
+
     def in_words(self) -> str:
         asked = ", ".join(self.judge_questions) or "nothing"
         return (
@@ -100,6 +110,10 @@ class SelectConfig(RecipeConfig):
     pairs: PairsConfig
     rewards: ScorerConfig = ScorerConfig()
     log: LogConfig = LogConfig(sinks=[])
+
+    @property
+    def respondents(self) -> dict[str, RespondentConfig]:
+        return {"pairs": self.pairs}
 
     def in_words(self) -> str:
         return (
@@ -148,6 +162,12 @@ class FuseConfig(RecipeConfig):
         if not self.plain and self.without_thinking is None:
             raise ValueError("nothing is without thinking: give plain and num_plain, or without_thinking")
         return self
+
+    @property
+    def respondents(self) -> dict[str, RespondentConfig]:
+        """Who answers queries, by field; they take turns."""
+        asked = {"thinking": self.thinking, "without_thinking": self.without_thinking}
+        return {name: config for name, config in asked.items() if config is not None}
 
     def in_words(self) -> str:
         without = self.without_thinking.num_samples if self.without_thinking else 0

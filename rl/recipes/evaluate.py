@@ -5,6 +5,7 @@ from rl.config import EvaluateConfig
 from rl.context import fit_context
 from rl.evals import Evals, read_suites
 from rl.log import RunLog
+from rl.model_files import check_same_model
 from rl.models import resolve_model, stop_token_ids
 from rl.types import StepMetrics
 
@@ -14,14 +15,15 @@ async def evaluate(config: EvaluateConfig, log: RunLog) -> StepMetrics:
     model = resolve_model(config.model)
     prompts = read_suites(config.evals)  # before the engines: a bad row is found in a second
     engine = fit_context(config.engine, model, config.evals, prompts)
-    log.truncate_after(0)  # an evaluation that was cut off is made anew
+    check_same_model(log.folder, model)
+    (log.folder / "metrics.jsonl").unlink(missing_ok=True)  # its one row is made anew, from responses that are kept
     log.stage("starting the engines and the scorer")
     async with (
         ray_session(config.ray, engine.num_engines),
         open_scorer(config.rewards, log.folder, on_cluster=config.ray.address is not None) as scorer,
         open_sampler(model, engine, stop_token_ids(model), config.seed) as sampler,
     ):
-        evals = Evals(config.evals, sampler, scorer, log, seed=config.seed, num_steps=0, prompts=prompts)
+        evals = Evals(config.evals, sampler, scorer, log, seed=config.seed, num_steps=0, prompts=prompts, goes_on=True)
         metrics = await evals.run_if_first(0)
         log.write(0, metrics)
         return metrics

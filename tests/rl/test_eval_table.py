@@ -46,6 +46,26 @@ def test_a_row_a_number_and_a_column_a_parser():
     assert "aime24: thinking mode, 4 samples a question, temperature 0.6" in text
 
 
+def test_instructions_stand_below_prompts():
+    values = {"avg@1": 0.25, "instruction_avg@1": 0.5, "instruction_se@1": 0.125, "error_rate": 0.0}
+    counts = {"num_prompts": 541.0, "response_length": 9.0, "truncated_rate": 0.0, "unscored_prompts": 0.0}
+    metrics = {f"eval/ifeval/{name}": value for name, value in (values | counts).items()}
+    text = text_of(metrics, {"suite": "ifeval"})
+    assert row_of(text, "all instructions followed (instruction_avg@1)") == ["0.5000", "–"]
+    assert row_of(text, "± its question error") == ["0.1250", "–"]
+    assert "instruction" not in text_of(METRICS)
+
+
+def test_a_part_of_a_suite_under_a_budget_is_said():
+    budget = METRICS | {name.replace("aime24", "aime24/budget-64"): value for name, value in METRICS.items()}
+    (config,) = EvalConfig.model_validate(CONFIG | {"thinking_budgets": [64]}).under_budgets()
+    console = Console(width=110)
+    with console.capture() as captured:
+        console.print(eval_table(config, budget))
+    assert "aime24/budget-64: thinking mode" in captured.get()
+    assert "3 questions of the suite's 30" in captured.get()
+
+
 def test_what_is_a_part_or_cut_off_is_said():
     text = text_of(METRICS)
     assert "3 questions of the suite's 30: a part, not its number" in text

@@ -1,13 +1,18 @@
 """Evaluations: numbers by hand, unscored samples masked, and gains paired with the first run."""
 
+import dataclasses
 import json
+import math
 
 import pytest
 from pydantic import ValidationError
 
+from rewards.scorer import Scorer, ScorerConfig
+from rewards.types import RewardResult
+from rl.eval_rows import make_row, response_metrics
 from rl.evals import EvalConfig, Evals, suite_prompts
-from rollout.types import SamplingParams
-from tests.fakes import FakeEvalLog, FakeSampler, FakeScorer
+from rollout.types import Episode, SamplingParams
+from tests.fakes import FakeEvalLog, FakeSampler, FakeScorer, make_group
 
 
 @pytest.fixture
@@ -54,6 +59,52 @@ async def test_every_response_is_kept(source):
     assert rows[0]["responses"][2]["scores"] == {"boxed": 0.0, "lenient": 1.0}
     assert rows[0]["responses"][2]["extracted"] == {"boxed": "answer: 0", "lenient": "0"}
     assert rows[2]["responses"][0]["scores"] == {"boxed": None, "lenient": None}
+    assert "thinking_cut" not in rows[0]["responses"][0], "there is no budget"
+
+
+def test_a_row_has_the_turns_of_an_episode_but_no_state_that_a_file_cannot_hold():
+    observation = {"role": "tool", "content": "4", "tool": "add", "error": False, "reward": 1.0, "state": object()}
+    messages = ({"role": "assistant", "content": "add 2 2"}, observation)
+    group = make_group(["add 2 2"])
+    sample = dataclasses.replace(group.samples[0], episode=Episode(messages=messages))
+    row = make_row(dataclasses.replace(group, samples=(sample,)), {"whole": [RewardResult(score=1.0)]})
+    (response,) = json.loads(json.dumps(row))["responses"]
+    del observation["state"]
+    assert response["episode"] == list(messages)
+    assert response_metrics("s", [row])["eval/s/response_length"] == 2
+
+
+async def test_a_row_is_kept_as_soon_as_its_prompt_is_judged(source):
+    """The scorer is lost at the second prompt: what the others were answered is there."""
+    evals, _, log = make_evals({"suite": "s", "source": source, "samples_per_prompt": 1}, lambda p: ["lost"])
+    evals.sampler.answers = lambda p: ["lost" if p.reference == "1" else p.reference]
+    with pytest.raises(ConnectionError):
+        await evals.run_if_first(0)
+    assert [(row["reference"], row["responses"][0]["text"]) for row in log.rows["s", 0]] == [("0", "0"), ("2", "2")]
+
+
+async def test_an_evaluation_that_was_cut_off_asks_only_for_what_is_missing(source):
+    config = {"suite": "s", "source": source, "samples_per_prompt": 4, "pass_k": [1, 4]}
+    whole, all_seeds, whole_log = make_evals(config, answers_of)
+    metrics = await whole.run_if_first(0)
+    first, second, third = whole_log.rows["s", 0]
+    unjudged = json.loads(json.dumps(third))
+    del unjudged["responses"][3]
+    cut, sampler, log = make_evals(config, answers_of)
+    cut.goes_on = True
+    log.rows["s", 0] = json.loads(json.dumps([second, unjudged, {"id": "of another suite"}]))
+    assert await cut.run_if_first(0) == metrics
+    assert log.rows["s", 0] == [first, second, third], "in the order of the prompts"
+    assert sorted(sampler.seeds) == sorted(pair for pair in all_seeds.seeds if pair[0] != second["id"])
+    assert log.messages == ["s: 1 prompts were evaluated before, and are not sampled again"]
+
+
+async def test_an_evaluation_in_training_keeps_nothing_of_an_earlier_one(source):
+    evals, sampler, log = make_evals({"suite": "s", "source": source, "samples_per_prompt": 1}, lambda p: ["x"])
+    await evals.run_if_first(0)
+    await evals.run_if_first(0)
+    assert len(sampler.seeds) == 6
+    assert len(log.rows["s", 0]) == 3
 
 
 async def test_a_resumed_run_pairs_with_the_first_evaluation(source):
@@ -296,3 +347,36 @@ async def test_a_parser_is_parameters_of_the_suite_s_reward(tmp_path):
     assert [request.params for request in scorer.requests] == [strict, strict, loose, loose]
     assert (metrics["eval/ifeval/avg@2"], metrics["eval/ifeval/loose/avg@2"]) == (0, 0)
     assert "eval/ifeval/cons@2" not in metrics, "whole texts are no votes"
+
+
+async def test_instructions_are_counted_beside_prompts(tmp_path):
+    """As lm-evaluation-harness counts: all instructions alike, whichever prompt they are of."""
+    rows = [
+        {"prompt": "one", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]},
+        {
+            "prompt": "three",
+            "instruction_id_list": ["punctuation:no_comma", "startend:quotation", "change_case:english_lowercase"],
+            "kwargs": [{}, {}, {}],
+        },
+        {"prompt": "none", "instruction_id_list": ["punctuation:no_comma"] * 2, "kwargs": [{}, {}]},
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = EvalConfig.model_validate({"suite": "ifeval", "path": str(tmp_path / "a.jsonl")})
+    answers = {"one": "It is.", "three": 'sure, here:\n"it is so, and so."', "none": ""}
+    log = FakeEvalLog()
+    async with Scorer(ScorerConfig(num_workers=1)) as scorer:
+        sampler = FakeSampler(lambda p: [answers[p.messages[-1]["content"]]])
+        metrics = await Evals([config], sampler, scorer, log, seed=0, num_steps=1).run_if_first(0)
+    assert log.rows["ifeval", 0][1]["responses"][0]["components"] == {
+        "strict/punctuation:no_comma": 0.0,
+        "strict/startend:quotation": 0.0,
+        "strict/change_case:english_lowercase": 1.0,
+        "loose/punctuation:no_comma": 0.0,
+        "loose/startend:quotation": 1.0,
+        "loose/change_case:english_lowercase": 1.0,
+    }
+    assert metrics["eval/ifeval/avg@1"] == metrics["eval/ifeval/loose/avg@1"] == pytest.approx(1 / 3)
+    assert metrics["eval/ifeval/instruction_avg@1"] == pytest.approx((1 + 1 + 0) / 6)
+    assert metrics["eval/ifeval/loose/instruction_avg@1"] == pytest.approx((1 + 2 + 0) / 6)
+    errors = [1 - 1 / 3, 1 - 3 / 3, 0 - 2 / 3]
+    assert metrics["eval/ifeval/instruction_se@1"] == pytest.approx(math.sqrt(sum(e * e for e in errors) * 3 / 2) / 6)

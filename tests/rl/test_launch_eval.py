@@ -38,6 +38,20 @@ def test_the_flags_are_fields_of_each_suite(configs):
     assert {e.sampling.presence_penalty for e in config.evals} == {1.5}
 
 
+def test_a_resumed_evaluation_is_the_same_one(configs, capsys):
+    flags = ["--suite", "arithmetic", "log.name=first"]
+    run(*flags)
+    assert run(*flags, "--resume", "runs/first", "log.sinks=[tensorboard]") == 2
+    assert "enough" in capsys.readouterr().err
+    assert len(configs) == 2
+    assert run(*flags, "--resume", "runs/first", "--samples", "8") == 2
+    error = capsys.readouterr().err
+    assert "--resume: evals.0.samples_per_prompt (4 -> 8) changed since the run began; only hardware, log may" in error
+    assert run(*flags, "--resume", "runs/none") == 2
+    assert "runs/none is no run folder" in capsys.readouterr().err
+    assert len(configs) == 2
+
+
 def test_a_file_is_a_suite_of_its_own(configs):
     run("--suite", "mine.jsonl,arithmetic", "--samples", "3")
     (config,) = configs

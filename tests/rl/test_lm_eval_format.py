@@ -39,6 +39,26 @@ async def written(tmp_path):
     return path, metrics
 
 
+async def test_instructions_have_the_harness_s_names(tmp_path):
+    row = {"prompt": "Say it.", "instruction_id_list": ["punctuation:no_comma"] * 2, "kwargs": [{}, {}]}
+    (tmp_path / "ifeval.jsonl").write_text(json.dumps(row) + "\n")
+    evals = [{"suite": "ifeval", "path": str(tmp_path / "ifeval.jsonl")}]
+    config = EvaluateConfig.model_validate({"model": "some/model", "evals": evals})
+    scorer, log = FakeScorer(one=1.0, other=0.0), FakeEvalLog()
+    run = Evals(config.evals, FakeSampler(lambda p: ["It."]), scorer, log, seed=0, num_steps=0)
+    metrics = await run.run_if_first(0)
+    path = write_lm_eval(tmp_path / "out", config, metrics, {"ifeval": log.rows["ifeval", 0]})
+    results = json.loads(path.read_text())
+    names = ["prompt_level_strict_acc", "prompt_level_loose_acc", "inst_level_strict_acc", "inst_level_loose_acc"]
+    found = results["results"]["ifeval"]
+    assert [found[f"{name},none"] for name in names] == [0, 0, 0.5, 0.5]
+    assert found["inst_level_strict_acc_stderr,none"] == "N/A", "one prompt has no error"
+    assert list(results["higher_is_better"]["ifeval"]) == names
+    (line,) = samples_of(path, "ifeval")
+    assert set(line) == SAMPLE_FIELDS | set(names)
+    assert line["inst_level_strict_acc"] == [True, False]
+
+
 def samples_of(path, task):
     (file,) = path.parent.glob(f"samples_{task}_*.jsonl")
     return [json.loads(line) for line in file.read_text().splitlines()]
@@ -89,7 +109,7 @@ async def test_a_line_of_samples_for_each_question_and_filter(written):
     text = json.dumps(first["doc"], indent=2, ensure_ascii=False)
     assert first["doc_hash"] == hashlib.sha256(text.encode()).hexdigest()
     (instruction,) = samples_of(path, "ifeval")
-    assert {"prompt_level_strict_acc", "prompt_level_loose_acc"} <= set(instruction)
+    assert {"prompt_level_strict_acc", "prompt_level_loose_acc", "inst_level_strict_acc"} <= set(instruction)
     assert instruction["filter"] == "none"
     assert json.loads(instruction["target"])["kwargs"] == [{}]
 

@@ -131,19 +131,20 @@ def test_no_metrics_yet(tmp_path):
     assert read_metrics(tmp_path) == []
 
 
-@pytest.mark.parametrize("kind", ["metrics", "samples", "evals"])
+@pytest.mark.parametrize("kind", ["metrics", "samples", "evals", "partial"])
 def test_a_full_disk_is_an_error_that_names_the_file(tmp_path, kind, monkeypatch):
     with make_log(tmp_path) as log:
         monkeypatch.setattr("pathlib.Path.unlink", lambda *_, **__: None)  # the links below stand for the disk
-        for name in ("metrics.jsonl", "samples/step-1.jsonl", "evals/s-step-1.jsonl"):
+        for name in ("metrics.jsonl", "samples/step-1.jsonl", "evals/s-step-1.jsonl", "evals/s-step-1.partial"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).symlink_to("/dev/full")
         write = {
             "metrics": lambda: log.write(1, {"reward/mean": 0.5}),
             "samples": lambda: log.write_samples(1, scored_rows([make_scored([1.0])], [[0.0]])),
-            "evals": lambda: log.write_eval_rows("s", 1, [{"id": "a"}]),
+            "evals": lambda: log.append_eval_row("s", 1, {"id": "a"}),
+            "partial": lambda: log.write_eval_rows("s", 1, [{"id": "a"}]),
         }[kind]
-        with pytest.raises(OSError, match=rf"cannot write .*{kind}.*jsonl: No space left.*--resume"):
+        with pytest.raises(OSError, match=rf"cannot write .*{kind}.*: No space left.*--resume"):
             write()
 
 
@@ -160,6 +161,22 @@ def test_samples_hold_every_response_and_its_judgement(tmp_path):
     assert (scored["score"], scored["status"], scored["advantage"]) == (1.0, "ok", 0.7)
     assert (lost["score"], lost["status"], lost["advantage"]) == (None, "error", 0.0)
     assert (lost["length"], lost["finish_reason"], lost["policy_version"]) == (2, "length", 0)
+
+
+def test_an_evaluation_that_was_cut_off_has_its_whole_rows(tmp_path):
+    with make_log(tmp_path) as log:
+        assert log.read_eval_rows("s", 0) == []
+        log.write_eval_rows("s", 0, [])
+        for name in ("a", "b"):
+            log.append_eval_row("s", 0, {"id": name, "text": "half a pair \ud83d, a line\u2028and another"})
+        path = tmp_path / "evals" / "s-step-0.jsonl"
+        path.write_bytes(path.read_bytes() + b'{"id": "c", "text": "\xc3')
+        kept = log.read_eval_rows("s", 0)
+        assert [row["id"] for row in kept] == ["a", "b"]
+        log.write_eval_rows("s", 0, kept)
+        log.append_eval_row("s", 0, {"id": "d"})
+    assert [row["id"] for row in lines(path)] == ["a", "b", "d"]
+    assert [file.name for file in path.parent.iterdir()] == ["s-step-0.jsonl"]
 
 
 def test_text_that_is_no_unicode_is_written_all_the_same(tmp_path):

@@ -7,6 +7,7 @@ from rl.architecture import QWEN3, Architecture, find_architecture
 from rl.batch import PackingConfig
 from rl.config import GRPOConfig, HardwareConfig, SFTConfig
 from rl.config_file import find_config, load_config
+from rl.curation.config import CurateConfig, FuseConfig, SelectConfig
 from rl.doctor import examine_config
 from rl.learner import LearnerConfig
 from rl.memory_plan import (
@@ -42,6 +43,23 @@ def test_published_sizes_are_exact(size, parameters):
 def test_of_a_mixture_of_experts_few_parameters_are_active():
     assert QWEN3["30B-A3B"].num_active_parameters == pytest.approx(3.3e9, rel=0.02)
     assert QWEN3["8B"].num_active_parameters == QWEN3["8B"].num_parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("Qwen/QwQ-32B", 32_763_876_352), ("Qwen/Qwen2.5-72B-Instruct", 72_706_203_648)]
+)
+def test_the_sizes_of_those_that_curation_asks_are_exact(name, parameters):
+    assert find_architecture(name).num_parameters == parameters
+
+
+def test_biases_of_queries_keys_and_values_are_counted():
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    config = Qwen2Config(
+        vocab_size=300, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, tie_word_embeddings=False,
+    )  # fmt: skip
+    assert Architecture.from_config(config).num_parameters == Qwen2ForCausalLM(config).num_parameters()
 
 
 @pytest.mark.parametrize("name", ["package:tiny-qwen3", "package:tiny-qwen3-untied"])
@@ -165,6 +183,61 @@ def test_the_smoke_configs_have_a_plan_without_gpus():
     pipeline = examine_config(load_config(find_config("configs/smoke/pipeline.yaml")))
     names = {found.name for found in pipeline}
     assert {"cold_start: learner", "reasoning: learner", "reasoning: engine", "measure: engine"} <= names
+
+
+SOURCES = [{"path": "queries.jsonl", "task": "math"}]
+
+
+def fuse(thinking: dict, without: dict | None = None, **changes) -> FuseConfig:
+    fields = {"queries": SOURCES, "thinking": thinking, "without_thinking": without or thinking, **changes}
+    return FuseConfig.model_validate(fields)
+
+
+def respondent(model: str, **engine) -> dict:
+    return {"model": model, "engine": {"max_context_tokens": 8192, **engine}}
+
+
+def test_engines_of_respondents_take_turns():
+    small = respondent("Qwen/Qwen3-8B", tensor_parallel_size=2, num_engines=3)
+    large = respondent("Qwen/Qwen3-32B", tensor_parallel_size=4, gpu_memory_share=0.5)
+    config = fuse(small, large, hardware={"gpus": 6, "gpu_gib": 36})
+    needs = plan_memory(config, on_gpu=True)
+    assert [need.name for need in needs] == ["engine of thinking", "engine of without_thinking"]
+    assert [need.parts["weights"] for need in needs] == pytest.approx(
+        [QWEN3["8B"].num_parameters * 2 / 2 / GIB, QWEN3["32B"].num_parameters * 2 / 4 / GIB]
+    )
+    assert num_gpus(needs) == 6, "of the larger need alone"
+    (text,) = shortfalls(config, needs)
+    assert text.startswith("engine of without_thinking: ")
+    assert "GiB a GPU of 18.0: a larger tensor_parallel_size or a shorter context" in text
+    roomy = config.model_copy(update={"hardware": HardwareConfig(gpus=6, gpu_gib=80)})
+    assert list(shortfalls(roomy, needs)) == []
+    found = {each.name: each for each in examine_config(roomy)}
+    assert found["together"].value == "6 of 6 GPUs"
+    assert found["cache of thinking"].value.endswith("at once at 8192 tokens each")
+
+
+def test_only_respondents_that_are_models_need_engines():
+    pairs = {"pairs": respondent("Qwen/Qwen3-4B"), "queries": SOURCES}
+    generator = {"generator": "rl.schoolwork:teacher"}
+    curate = CurateConfig.model_validate(
+        {**pairs, "candidates": generator, "query_filters": {"without_thinking": respondent("Qwen/QwQ-32B")}}
+    )
+    names = ["engine of without_thinking", "engine of pairs"]
+    assert [need.name for need in plan_memory(curate, on_gpu=True)] == names
+    (need,) = plan_memory(SelectConfig.model_validate(pairs), on_gpu=True)
+    assert (need.name, need.num_processes) == ("engine of pairs", 1)
+    assert plan_memory(fuse(generator), on_gpu=True) == []
+    assert [need.parts["cache"] for need in plan_memory(curate, on_gpu=False)] == [2, 2]
+
+
+def test_stages_that_ask_a_model_of_an_earlier_one_have_its_shape():
+    (found,) = [
+        found
+        for found in examine_config(load_config(find_config("configs/qwen3/all.yaml")))
+        if found.name == "fuse: engine of thinking"
+    ]
+    assert f"{QWEN3['32B'].num_parameters * 2 / 4 / GIB:.1f} weights" in found.value
 
 
 def test_a_row_is_as_long_as_what_is_packed_into_it():

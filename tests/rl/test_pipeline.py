@@ -13,7 +13,6 @@ import yaml
 from rl.config_file import find_config, load_config
 from rl.launch import launch, write_config, write_report
 from rl.log import RunLog
-from rl.pipeline_report import make_table
 from rl.stage_run import Relay, relay_signals, run_stage
 from rl.stages import locked, make_stages, mark_complete, prepare
 
@@ -250,52 +249,26 @@ def test_the_relay_asks_twice_and_then_kills():
     assert sent == [signal.SIGTERM, signal.SIGTERM, signal.SIGKILL]
 
 
-def stage_of(name: str, *rows: dict) -> dict:
-    return {"name": name, "rows": list(rows)}
-
-
-def test_the_table_sets_stages_side_by_side_and_has_the_model_before():
-    stages = [
-        stage_of(
-            "rl",
-            {"step": 0, "eval/sums/avg@4": 0.2, "eval/sums/se@4": 0.01, "eval/sums/boxed/avg@4": 0.9},
-            {"step": 4, "eval/sums/avg@4": 0.5, "eval/sums/se@4": 0.02},
-        ),
-        stage_of("data"),
-        stage_of(
-            "fusion",
-            {"step": 0, "eval/aime-thinking/avg@8": 0.7, "eval/aime-no_think/avg@8": 0.3, "eval/sums/avg@4": None},
-        ),
-    ]
-    table = make_table(stages, [{"metric": "eval/*/avg@*"}])
-    assert table["columns"] == ["before", "rl", "fusion"]
-    assert table["lines"]["sums, avg@4"] == {"before": (0.2, 0.01), "rl": (0.5, 0.02)}
-    assert table["lines"]["aime-thinking, avg@8"] == {"fusion": (0.7, None)}
-    assert make_table([stage_of("curate", {"step": 0, "data/kept": 7.0})], [{"metric": "data/*"}])["lines"] == {
-        "data, kept": {"curate": (7.0, None)}
-    }
-    budgets = stage_of("b", {"step": 0, **{f"eval/s/budget-{n}/avg@4": 0.5 for n in (12, 4)}})
-    lines = make_table([budgets], [{"metric": "eval/*/budget-*/avg@*"}])["lines"]
-    assert list(lines) == ["s, budget-4, avg@4", "s, budget-12, avg@4"]
-    named = make_table(stages, [{"metric": "eval/sums/avg@4", "label": "Sums"}])
-    assert list(named["lines"]) == ["Sums"]
-    assert make_table([stage_of("a")], [{"metric": "eval/*/avg@*"}])["lines"] == {}
-
-
 def test_the_page_opens_without_a_network_and_escapes_names(tmp_path):
     config = load_config(find_config(SMOKE), ["vars.note=<script>alert(1)</script>"])
     write_config(tmp_path, config)
     (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1, "time/step_s": 61.0}) + "\n")
     stage = make_stages(config, tmp_path)[0]
     stage.folder.mkdir(parents=True)
-    rows = [{"step": step, "time/step_s": 1.0, "loss/cross_entropy": 3.0 - step} for step in (1, 2)]
+    rows = [{"step": step, "time/step_s": 1.0, "loss/cross_entropy": 3.0 - step} for step in (0, 2)]
     rows[0]["eval/sums/avg@4"], rows[1]["eval/sums/avg@4"] = 0.25, 0.75
+    (stage.folder / "evals").mkdir()
+    for step, score in ((0, 0.0), (2, 1.0)):
+        row = {"id": "<script>", "responses": [{"scores": {"boxed": score}}, {"scores": {"boxed": 0.0}}]}
+        (stage.folder / "evals" / f"sums-step-{step}.jsonl").write_text(json.dumps(row) + "\n")
     (stage.folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (stage.folder / "report.html").touch()
     page = write_report(tmp_path).read_text()
     assert 'href="stages/cold_start/report.html"' in page
     assert "0.750" in page
     assert "+0.500" in page
+    assert 'title="since before, over 1 prompts in both">Δ +0.500<' in page
+    assert "<tr><th>sums, pass@2</th><td>0.000</td><td>1.000<" in page
     assert "1 min 01 s" in page
     assert page.count("<polyline") == 2
     assert "not started" in page

@@ -26,6 +26,7 @@ def check(config) -> None:
     for found in examine_config(config):
         print(f"{found.name}: {found.value} {found.problem}")
     needs = plan_memory(config, on_gpu=True)
+    assert needs, "every one of them starts something"
     assert list(shortfalls(config, needs)) == []
 
 
@@ -57,6 +58,11 @@ def test_the_large_ones_use_all_their_gpus_and_would_not_fit_on_smaller_ones():
         assert num_gpus(needs) == 8
         smaller = config.model_copy(update={"hardware": config.hardware.model_copy(update={"gpu_gib": 78})})
         assert any("learner" in text for text in shortfalls(smaller, needs))
+
+
+@pytest.mark.parametrize("name", ["1-curate", "2b-select", "4-fuse", "6b-teach"])
+def test_data_are_made_with_all_gpus(name):
+    assert num_gpus(plan_memory(load(FOLDER / f"{name}.yaml"), on_gpu=True)) == 8
 
 
 def test_general_rl_mixes_over_twenty_tasks_in_both_modes():

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pytest
 
-from rl.statistics import consensus, mean_and_error, paired_gain, pass_at_k, sampling_error
+from rl.statistics import consensus, mean_and_error, paired_gain, pass_at_k, ratio_and_error, sampling_error
 
 
 def test_pass_at_k_golden_numbers():
@@ -22,6 +22,15 @@ def test_errors_by_hand():
     assert sampling_error([[1, 1], [0, 0]]) == 0
     gain, error = paired_gain({"a": 0.0, "b": 0.5, "c": 1.0}, {"a": 0.5, "b": 1.0, "d": 0.0})
     assert (gain, error) == (0.5, 0.0)
+
+
+def test_a_ratio_and_its_error_by_hand():
+    parts, wholes = [1, 0, 2], [2, 1, 3]
+    assert ratio_and_error(parts, wholes) == (0.5, pytest.approx(math.sqrt((0 + 0.25 + 0.25) * 3 / 2) / 6))
+    shares = [0.0, 0.5, 1.0]
+    assert ratio_and_error([4 * share for share in shares], [4] * 3) == pytest.approx(mean_and_error(shares))
+    ratio, error = ratio_and_error([1], [4])
+    assert (ratio, math.isnan(error)) == (0.25, True)
 
 
 def test_consensus_is_the_score_of_the_most_frequent_answer():
