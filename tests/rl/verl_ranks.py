@@ -133,12 +133,13 @@ def observe(model: str, strategy: str, stage: int | None, checkpoint: Path | Non
 
 
 def main(settings: str) -> None:
-    os.environ["VERL_PLATFORM"] = "cpu"
+    os.environ |= {"VERL_PLATFORM": "cpu", "VERL_USE_EXTERNAL_MODULES": "rl.verl_plugin"}
     dist.init_process_group("gloo")
-    import rl.verl_plugin  # noqa: F401  what verl's entry point does where Sharpen is installed
+    from verl.models.transformers import monkey_patch
     from verl.workers.engine.base import EngineRegistry
     from verl.workers.engine.fsdp import FSDPEngineWithLMHead
 
+    monkey_patch.is_trl_available = lambda: False  # verl wants a value head of TRL that our version has no more
     EngineRegistry.register("language_model", ["fsdp", "fsdp2"], device="cpu")(FSDPEngineWithLMHead)
     given = json.loads(settings)
     out = Path(given["out"])
