@@ -223,6 +223,7 @@ def test_verl_finds_the_plugin_by_its_entry_point(tmp_path):
         "print(R.get_engine_cls('language_model', 'deepspeed').__name__, get_policy_loss_fn('sharpen_gspo').args)"
     )
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "VERL_PLATFORM": "cpu"}
+    environment.pop("VERL_USE_EXTERNAL_PLUGINS", None)
     answer = subprocess.run(
         [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=200
     )
