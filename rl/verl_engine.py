@@ -11,6 +11,7 @@ from tensordict import TensorDict
 from torch import Tensor
 from verl.utils import tensordict_utils as tu
 from verl.utils.checkpoint.checkpoint_manager import BaseCheckpointManager
+from verl.utils.model import extract_multi_modal_inputs
 from verl.utils.torch_functional import get_constant_schedule_with_warmup, get_cosine_schedule_with_warmup
 from verl.workers.engine.base import BaseEngine, BaseEngineCtx, EngineRegistry
 from verl.workers.engine.utils import (
@@ -252,7 +253,8 @@ def _check_batch(data: TensorDict) -> None:
     for request in UNSUPPORTED_REQUESTS:
         if tu.get_non_tensor_data(data, request, False):
             raise ValueError(f"strategy deepspeed does not support {request}: leave it off")
-    if not data["input_ids"].is_nested or data["position_ids"].dim() != 2 or "multi_modal_inputs" in data:
+    images = extract_multi_modal_inputs(data.get("multi_modal_inputs", []))
+    if images or not data["input_ids"].is_nested or data["position_ids"].dim() != 2:
         raise ValueError("strategy deepspeed takes text alone, as verl's nested sequences with one position a token")
 
 

@@ -213,6 +213,13 @@ def test_a_resumed_engine_goes_on_to_the_bit(seen, stage):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_reference_is_the_weights_of_the_start(seen, stage):
+    for rank in seen[f"zero{stage}"]:
+        torch.testing.assert_close(rank["reference"], rank["log_probs"], atol=1e-6, rtol=0)
+
+
+@pytest.mark.slow
 def test_verl_finds_the_plugin_by_its_entry_point(tmp_path):
     """The metadata that setup.py makes, in an interpreter where nothing else names the plug-in."""
     made = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path)]

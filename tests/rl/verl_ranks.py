@@ -57,7 +57,7 @@ def make_batch(rank: int) -> Any:
     return data
 
 
-def make_worker(model: str, strategy: str, stage: int | None) -> Any:
+def make_worker(model: str, strategy: str, stage: int | None, *, forward_only: bool = False) -> Any:
     from verl.trainer.config import CheckpointConfig
     from verl.workers.config import ActorConfig, FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig
     from verl.workers.engine_workers import TrainingWorker, TrainingWorkerConfig
@@ -66,6 +66,7 @@ def make_worker(model: str, strategy: str, stage: int | None) -> Any:
     from rl.verl_config import DeepSpeedEngineConfig
 
     common = {"mixed_precision": FLOAT32, "use_torch_compile": False, "strategy": strategy}
+    common |= {"forward_only": forward_only}
     common |= {"max_token_len_per_gpu": 24, "infer_max_token_len_per_gpu": 24}
     engine = FSDPEngineConfig(**common) if stage is None else DeepSpeedEngineConfig(zero_stage=stage, **common)
     # A large eps keeps AdamW from blowing float noise up where a gradient is nearly zero.
@@ -115,7 +116,7 @@ def train(worker: Any) -> dict[str, Any]:
 
 
 def observe(model: str, strategy: str, stage: int | None, checkpoint: Path | None) -> dict[str, Any]:
-    """Log-probs before, three steps (the first at rate 0, warming up), weights after; with a checkpoint a resume."""
+    """Log-probs before, three steps (the first at rate 0, warming up), weights after; for ours a reference and a resume."""
     worker = make_worker(model, strategy, stage)
     scored = worker.infer_batch(make_batch(dist.get_rank()))
     seen = {name: scored[name].values() for name in ("log_probs", "entropy")}
@@ -125,6 +126,8 @@ def observe(model: str, strategy: str, stage: int | None, checkpoint: Path | Non
     seen["steps"].append(train(worker))
     seen["weights"] = weights(worker)
     if checkpoint is not None:
+        reference = make_worker(model, strategy, stage, forward_only=True)
+        seen["reference"] = reference.infer_batch(make_batch(dist.get_rank()))["log_probs"].values()
         resumed = make_worker(model, strategy, stage)
         resumed.load_checkpoint(str(checkpoint))
         seen["resumed_step"] = train(resumed)
