@@ -4,14 +4,35 @@ It is taken only where `VERL_PLATFORM=cpu` says so. verl names its process group
 torch refuses with the same device twice: start a plain gloo group before verl's first worker.
 """
 
+from types import SimpleNamespace
+from typing import Any
+
 import torch
 from verl.plugin.platform.platform_cuda import PlatformCUDA
 from verl.plugin.platform.platform_manager import PlatformRegistry
 
 
+def _nothing(*_: Any, **__: Any) -> None: ...
+
+
+def _none(*_: Any, **__: Any) -> int:
+    return 0
+
+
+# What verl asks `torch.cuda` for, where it is about memory, devices and streams.
+DEVICE_MODULE = SimpleNamespace(
+    **dict.fromkeys(("empty_cache", "ipc_collect", "set_device", "synchronize"), _nothing),
+    **dict.fromkeys(("memory_allocated", "memory_reserved", "max_memory_allocated", "max_memory_reserved"), _none),
+    mem_get_info=lambda *_: (0, 0),
+    is_available=lambda: False,
+    device_count=lambda: 1,
+    get_device_name=lambda *_: "cpu",
+)
+
+
 @PlatformRegistry.register("cpu")
 class CPUPlatform(PlatformCUDA):
-    """Of `torch.cuda`, which its device module stays, only statistics are asked, and they are 0."""
+    """One device, without memory of its own."""
 
     @property
     def device_name(self) -> str:
@@ -20,6 +41,10 @@ class CPUPlatform(PlatformCUDA):
     @property
     def vendor_name(self) -> str:
         return "cpu"
+
+    @property
+    def device_module(self) -> Any:
+        return DEVICE_MODULE
 
     def is_available(self) -> bool:
         return True

@@ -20,7 +20,7 @@ LENGTHS = [(3, 9), (5, 2), (4, 14), (7, 6), (2, 11), (6, 4), (3, 1), (8, 8)]  # 
 
 def make_batch(rank: int) -> Any:
     """Half of eight ragged sequences, as verl's trainers give them to a worker: padded streams, nested tokens."""
-    from tensordict import TensorDict
+    from tensordict import NonTensorData, TensorDict
     from verl.utils import tensordict_utils as tu
     from verl.workers.utils.padding import left_right_2_no_padding
 
@@ -51,7 +51,7 @@ def make_batch(rank: int) -> Any:
         temperature=0.8,
         calculate_entropy=True,
         global_batch_size=len(LENGTHS),
-        global_token_num=[p + r for p, r in LENGTHS],
+        global_token_num=NonTensorData([p + r for p, r in LENGTHS]),
         update_lr_scheduler=True,
     )
     return data
@@ -116,7 +116,7 @@ def train(worker: Any) -> dict[str, Any]:
 
 
 def observe(model: str, strategy: str, stage: int | None, checkpoint: Path | None) -> dict[str, Any]:
-    """Log-probs before, three steps (the first at rate 0, warming up), weights after; for ours a reference and a resume."""
+    """Log-probs before, three steps (the first warms up at rate 0), weights after; for ours a reference, a resume."""
     worker = make_worker(model, strategy, stage)
     scored = worker.infer_batch(make_batch(dist.get_rank()))
     seen = {name: scored[name].values() for name in ("log_probs", "entropy")}
