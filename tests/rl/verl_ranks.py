@@ -120,6 +120,7 @@ def observe(model: str, strategy: str, stage: int | None, checkpoint: Path | Non
     worker = make_worker(model, strategy, stage)
     scored = worker.infer_batch(make_batch(dist.get_rank()))
     seen = {name: scored[name].values() for name in ("log_probs", "entropy")}
+    seen["start"] = weights(worker)
     seen["steps"] = [train(worker) for _ in range(2)]
     if checkpoint is not None:
         worker.save_checkpoint(str(checkpoint))
