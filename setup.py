@@ -65,5 +65,6 @@ setup(
     entry_points={
         "console_scripts": ["sharpen = rl.cli:main"],
         "vllm.general_plugins": ["sharpen_host_weights = rollout.weight_receiver:register"],
+        "verl.plugins": ["sharpen = rl.verl_plugin"],
     },
 )

@@ -178,17 +178,22 @@ def make_rows(units: Sequence[Unit], tokens_per_row: int) -> list[Row]:
     """Units to rows, first fit by decreasing length; with 0 each has a row of its own."""
     if not tokens_per_row:
         return [(unit,) for unit in units]
-    rows: list[list[Unit]] = []
+    return [tuple(units[i] for i in row) for row in first_fit([u.num_tokens for u in units], tokens_per_row)]
+
+
+def first_fit(lengths: Sequence[int], tokens_per_row: int) -> list[list[int]]:
+    """Indices of the lengths by row, longest first; one that is longer than a row has its own."""
+    rows: list[list[int]] = []
     room: list[int] = []
-    for unit in sorted(units, key=lambda u: -u.num_tokens):
-        place = next((i for i, free in enumerate(room) if unit.num_tokens <= free), None)
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        place = next((row for row, free in enumerate(room) if lengths[index] <= free), None)
         if place is None:
-            rows.append([unit])
-            room.append(tokens_per_row - unit.num_tokens)
-        else:
-            rows[place].append(unit)
-            room[place] -= unit.num_tokens
-    return [tuple(row) for row in rows]
+            place = len(rows)
+            rows.append([])
+            room.append(tokens_per_row)
+        rows[place].append(index)
+        room[place] -= lengths[index]
+    return rows
 
 
 def _length(row: Row) -> int:

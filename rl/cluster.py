@@ -27,6 +27,8 @@ from rollout.types import SamplingParams
 
 # Threads that wait by spinning make processes on shared cores ten times slower.
 QUIET_THREADS = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0", "TOKENIZERS_PARALLELISM": "false"}
+# verl is a library here: plug-ins for its trainers, our own among them, would cost each process seconds.
+NO_PLUGINS = {"VERL_USE_EXTERNAL_PLUGINS": "none"}
 NO_ANSWER_S = 60.0
 SCORER_START_S = 240.0  # for its workers and the judge's canaries
 SCORE_LIMIT_S = 900.0  # for a group: above the attempts of a judge that answers late
@@ -46,7 +48,10 @@ async def ray_session(config: RayConfig, num_cpus: int) -> AsyncIterator[None]:
     """Ray for the length of a run; a cluster that we started ends with it."""
     import ray
 
-    environment = QUIET_THREADS | ({} if has_gpu() else {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""})
+    os.environ.update(NO_PLUGINS)
+    environment = (
+        QUIET_THREADS | NO_PLUGINS | ({} if has_gpu() else {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""})
+    )
     options: dict[str, Any] = {
         "runtime_env": {"env_vars": environment},
         "log_to_driver": False,

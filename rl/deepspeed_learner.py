@@ -58,6 +58,8 @@ def shares(batch: TrainBatch, num_ranks: int) -> list[list[RankUpdate]]:
 class DeepSpeedRank:
     """A data-parallel rank. Every method is called on all ranks, in the same order."""
 
+    is_trained = True  # a frozen one has no gradients and no optimizer
+
     def __init__(
         self, model: str, config: LearnerConfig, objective: ObjectiveConfig, *, temperature: float, seed: int
     ) -> None:
@@ -78,16 +80,19 @@ class DeepSpeedRank:
         self._load = lambda: load_model(model, config, objective, temperature, DTYPES[self.precision])
         policy = self._load()
         self.routing = self._watch_experts(policy, objective)
-        self.engine, self.optimizer, *_ = deepspeed.initialize(
-            model=policy, model_parameters=policy.parameters(), config=self._deepspeed_config()
-        )
+        if self.is_trained:
+            self.engine, self.optimizer, *_ = deepspeed.initialize(
+                model=policy, model_parameters=policy.parameters(), config=self._deepspeed_config()
+            )
+        else:
+            self.engine, self.optimizer = self._freeze(policy, self.precision), None
         self.weights = ShardedWeights(policy.model, config)
         self.objective = make_objective(objective)
         self.frozen = self._make_frozen() if self.objective.needs_frozen else None
         self.teacher = self._make_teacher(objective, temperature) if isinstance(objective, AlignmentConfig) else None
         self.num_updates = 0
         self._norm: float | None = None
-        if config.zero_stage == 0:
+        if config.zero_stage == 0 and self.is_trained:
             self._clip_before_step()
 
     def _watch_experts(self, policy: torch.nn.Module, objective: ObjectiveConfig) -> ExpertRouting:
@@ -179,12 +184,17 @@ class DeepSpeedRank:
             self._count_experts(update)
             for micro, weight, start_N in zip(update.micro_batches, update.weights, start_logprobs, strict=True):
                 self._accumulate(sums, *self._backward(micro, weight, start_N, update.counts))
-            self.engine.step()
-            self.routing.end_update()
-            norms.append(self._grad_norm())
-            self.num_updates += 1
+            norms.append(self.step())
         optim = {"optim/grad_norm": sum(norms) / len(norms), "optim/lr": rates[-1], "optim/updates": self.num_updates}
         return self.objective.metrics(self._reduce(sums), len(updates)) | self.routing.metrics() | optim
+
+    def step(self) -> float:
+        """One optimizer step; the global norm of its gradients before clipping."""
+        self.engine.step()
+        self.routing.end_update()
+        norm = self._grad_norm()
+        self.num_updates += 1
+        return norm
 
     def _count_experts(self, update: RankUpdate) -> None:
         """The balancing loss needs the counts of the whole update before its first backward pass."""

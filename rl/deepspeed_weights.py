@@ -1,6 +1,7 @@
 """A sharded model's weights under their Hugging Face names: into shared memory bucket by bucket, and into a folder."""
 
 import json
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,15 @@ class ShardedWeights:
         from transformers.core_model_loading import revert_weight_conversion
 
         return revert_weight_conversion(self.model, {name: parameter.detach() for name, parameter in bucket})
+
+    def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Each weight whole, on every rank, as checkpoints name and shape it. What ZeRO-3 shards is a copy."""
+        for bucket in self.buckets:
+            with self._gathered(bucket):
+                tensors = self._as_saved(bucket)
+                if self.config.zero_stage == 3:
+                    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+            yield from tensors.items()
 
     def write_bucket(self, index: int, path: str) -> Bucket | None:
         """Bucket `index` into a file in shared memory; rank 0 answers with what is where in it."""

@@ -1,9 +1,11 @@
-"""Our rewards inside verl's own trainer: a manager for its reward loop.
+"""What verl's own trainers have of ours, loaded through its entry point `verl.plugins` (docs/verl.md).
 
-`reward.reward_manager.source=importlib reward.reward_manager.module.path=pkg://rl.verl_plugin
-reward.reward_manager.name=SharpenRewardManager`, and what it needs under `+reward.sharpen`.
+Its import registers the engine `deepspeed`, the losses and advantages `sharpen_NAME`, and a CPU as a platform. The
+reward manager is chosen by `reward.reward_manager.source=importlib reward.reward_manager.name=SharpenRewardManager
+reward.reward_manager.module.path=pkg://rl.verl_plugin`, and what it needs stands under `+reward.sharpen`.
 """
 
+from importlib import import_module
 from typing import Any
 
 from verl import DataProto
@@ -11,6 +13,10 @@ from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
 from rewards.adapters.background import AdapterConfig, plain, shared_scorer
 from rewards.adapters.verl import make_request, to_verl
+
+# In this order: verl asks for its platform once, when its engines are imported.
+for _part in ("rl.verl_platform", "rl.verl_engine", "rl.verl_losses"):
+    import_module(_part)
 
 
 class SharpenRewardManager(RewardManagerBase):

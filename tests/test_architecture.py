@@ -14,11 +14,12 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 # Read before any test runs: Python 3.11's parser fails beside other threads ("recursion depth mismatch", gh-106905).
 TREES = {path: ast.parse(path.read_text()) for path in {*FILES, *TESTS}}
 FORBIDDEN = {"rewards": {"rl", "rollout"}, "rollout": {"rl", "rewards"}, "rl": set()}
+VERL_PLUGIN = tuple(f"rl/verl_{part}.py" for part in ("plugin", "platform", "config", "engine", "losses"))
 DOORS = {  # files, or folders with a slash at the end
     "deepspeed": ("rl/deepspeed_learner.py", "rl/deepspeed_weights.py"),
     "vllm": ("rollout/",),
     "ray": ("rl/cluster.py", "rl/learner_group.py", "rewards/ray_service.py"),  # the last: replicas of the service
-    "verl": ("rl/learner_group.py", "rl/batch.py", "rl/log.py", "rl/verl_plugin.py"),
+    "verl": ("rl/learner_group.py", "rl/batch.py", "rl/log.py", *VERL_PLUGIN),
     "sympy": ("rewards/verifiers/",),
     "math_verify": ("rewards/verifiers/",),
 }
