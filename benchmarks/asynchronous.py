@@ -1,5 +1,5 @@
-"""What sampling ahead of the learner gains: `max_staleness` 1 and 4 against 0, on the same work, engine and learner on a
-core each in all arms. And with `--curves`, what it costs: training reward of stale samples with and without the
+"""What sampling ahead of the learner gains: `max_staleness` 1 and 4 against 0 on the same work, engine and learner on
+a core each in all arms. And with `--curves`, what it costs: training reward of stale samples with and without the
 correction for their mismatch, beside that of fresh ones.
 
 Each arm is a `sharpen run` of the arithmetic demo in a process of its own; the arms take turns, `--repeats` times with
@@ -16,12 +16,12 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[1]))  # before this folder, which has a module called `rewards`
 
 from rl.log import read_metrics
 from rl.waits import bound_of
 
+ROOT = Path(__file__).parents[1]
 RUN_LIMIT_S = 7200
 CORRECTIONS = {"corrected": "decoupled", "uncorrected": "none"}
 
@@ -106,9 +106,8 @@ def curves(options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, list[Rows]] = {arm: [] for arm in arms}
     for turn in range(options.repeats):
         for arm, changes in arms.items():
-            found[arm].append(
-                run(options, f"{arm.replace(', ', '-').replace(' ', '-')}-{turn}", *changes, f"seed={turn}")
-            )
+            name = f"{arm.replace(', ', '-').replace(' ', '-')}-turn-{turn}"
+            found[arm].append(run(options, name, *changes, f"seed={turn}"))
     result = {}
     for arm, runs in found.items():
         ends = [fmean(row["reward/mean"] for row in rows[-max(1, len(rows) // 4) :]) for rows in runs]
