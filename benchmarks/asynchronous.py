@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
+from math import lcm
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -61,21 +62,21 @@ def speed(rows: Rows, max_staleness: int, num_skipped: int) -> dict[str, Any]:
     """Sampled tokens a second over all steps but the first, the same ones in all arms."""
     counted = rows[num_skipped:]
     seconds = sum(row["time/step_s"] for row in counted)
-    bounds = [bound_of(row, max_staleness) for row in counted]
     return {
         "tokens_per_s": sum(row["rollout/tokens"] for row in counted) / seconds,
         "step_s": seconds / len(counted),
         "head_of_line_s": fmean(row["time/head_of_line_s"] for row in counted),
         "staleness": fmean(row["rollout/staleness_mean"] for row in counted),
-        "bound": max(sorted(set(map(str, bounds))), key=list(map(str, bounds)).count),
+        "bound": str(bound_of(counted, max_staleness)),
     }
 
 
 def throughput(options: argparse.Namespace) -> dict[str, Any]:
     """Medians of each arm, and of its ratio to `max_staleness` 0 of the same turn (least to greatest)."""
     num_skipped = max(options.staleness) + 2  # the first warms up; the line fills in the next ones
-    if options.steps < num_skipped + 4:
-        sys.exit(f"error: --steps {options.steps} leaves nothing to count: {num_skipped} steps are skipped")
+    bursts = lcm(*(steps + 1 for steps in options.staleness))  # groups come in bursts, which are counted whole
+    if options.steps <= num_skipped or (options.steps - num_skipped) % bursts:
+        sys.exit(f"error: --steps must be {num_skipped} and a multiple of {bursts}, not {options.steps}")
     arms: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for turn in range(options.repeats):
         order = options.staleness if turn % 2 == 0 else options.staleness[::-1]
@@ -141,7 +142,7 @@ def main() -> None:
     parser.add_argument("--curves", action="store_true", help="learning curves instead of throughput")
     parser.add_argument("--staleness", type=int, nargs="+", default=[0, 1, 4])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=14)
+    parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--groups", type=int, default=4)
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--max-tokens", type=int, default=32)

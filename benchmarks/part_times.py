@@ -84,10 +84,15 @@ def measured_times(run: Run) -> PartTimes:
 
 
 def measured_step_s(run: Run) -> float:
-    """The mean step without evaluations, after the steps that a staleness takes to come into its stride."""
-    rows = run.rows[run.config["max_staleness"] :]
+    """The mean step without evaluations, after the steps that a staleness takes to come into its stride.
+
+    Groups come in bursts that last `max_staleness` + 1 steps, so a multiple of that is counted.
+    """
+    burst = run.config["max_staleness"] + 1
+    rows = run.rows[burst - 1 :]
+    rows = rows[len(rows) % burst :]
     if not rows:
-        raise ValueError("the run ends before it is in its stride: it needs more steps than max_staleness + 2")
+        raise ValueError("the run ends before it is in its stride: it needs more than 2 x max_staleness + 2 steps")
     return fmean(row["time/step_s"] - (row.get("time/eval_s") or 0.0) for row in rows)
 
 

@@ -45,7 +45,7 @@ def outcome(scenario: Scenario) -> dict[str, Any]:
         "sync_s": round(row["time/sync_s"], 3),
         "head_of_line_s": round(row["time/head_of_line_s"], 3),
         "engines_busy": round(row["throughput/engines_busy"], 3),
-        "bound": bound_of(row, scenario.max_staleness),
+        "bound": bound_of([row], scenario.max_staleness),
     }
 
 

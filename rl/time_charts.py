@@ -33,7 +33,9 @@ def time_chart(rows: Rows) -> dict[str, Any]:
 
 def bounds_in_words(rows: Rows, max_staleness: int) -> str | None:
     """Which part bound how many steps, by `bound_of`; None for a run that did not measure it."""
-    bounds = Counter(bound for row in _trained(rows) if (bound := bound_of(row, max_staleness)))
+    trained = _trained(rows)
+    windows = (trained[max(0, end - max_staleness - 1) : end] for end in range(1, len(trained) + 1))
+    bounds = Counter(bound for window in windows if (bound := bound_of(window, max_staleness)))
     total = bounds.total()
     if not total:
         return None

@@ -1,6 +1,5 @@
 """What collecting waited for in a step, and which part of the loop bound the step."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,17 +37,17 @@ class Waits:
         }
 
 
-def bound_of(row: Mapping[str, Any], max_staleness: int) -> str | None:
-    """sampling, judging, learning or sync: what a step would have to do faster to end earlier; None where unknown.
+def bound_of(rows: Sequence[Mapping[str, Any]], max_staleness: int) -> str | None:
+    """sampling, judging, learning or sync: what steps would have to do faster to end earlier; None where unknown.
 
     Without staleness the parts follow one another, and it is the longest. With it, sampling goes on while the learner
-    works: where the loop waits for groups all the same, they are what is missing, however long the learner takes.
+    works: where the loop waits for groups all the same, they are what is missing, however long the learner takes. Groups
+    then come in bursts, of which `max_staleness` + 1 steps live: fewer rows may show a burst alone.
     """
     names = {"sampling": "wait_sampling", "judging": "wait_judging", "learning": "learn", "sync": "sync"}
-    parts = {part: row.get(f"time/{name}_s") for part, name in names.items()}
-    known = {part: value for part, value in parts.items() if value is not None and math.isfinite(value)}
-    if len(known) < len(parts):
+    if any(row.get(f"time/{name}_s") is None for row in rows for name in names.values()):
         return None
+    known = {part: sum(row[f"time/{name}_s"] for row in rows) for part, name in names.items()}
     waits = {part: known[part] for part in ("sampling", "judging")}
     if max_staleness and sum(waits.values()) > SLACK * sum(known.values()):
         known = waits

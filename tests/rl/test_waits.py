@@ -62,7 +62,15 @@ def row(sampling, judging, learn, sync):
     ],
 )
 def test_the_bound_by_hand(parts, staleness, bound):
-    assert bound_of(row(*parts), staleness) == bound
+    assert bound_of([row(*parts)], staleness) == bound
+
+
+def test_a_burst_is_seen_as_a_whole():
+    burst = [row(4.0, 0.0, 3.0, 0.1), row(0.0, 0.0, 3.0, 0.1)]
+    assert [bound_of([step], 1) for step in burst] == ["sampling", "learning"]
+    assert bound_of(burst, 1) == "sampling"
+    rows = [step | {"step": number} for number, step in enumerate(burst * 2, start=1)]
+    assert bounds_in_words(rows, 1) == "sampling bound 4 of 4 steps"
 
 
 def test_the_report_says_what_bound_the_steps():
