@@ -41,10 +41,11 @@ def bounds_in_words(rows: Rows, max_staleness: int) -> str | None:
         return None
     (first, times), *rest = bounds.most_common()
     others = "".join(f", {part} {count}" for part, count in rest)
-    waited = sum(_seconds(rows, "head_of_line_s"))
-    collect = sum(_seconds(rows, "collect_s"))
-    blocked = f"; {waited / collect:.0%} of the waiting was for one group while enough others were there"
-    return f"{first} bound {times} of {total} steps{others}" + (blocked if collect and waited > 0.01 * collect else "")
+    collect, blocked = sum(_seconds(rows, "collect_s")), sum(_seconds(rows, "head_of_line_s"))
+    text = f"{first} bound {times} of {total} steps{others}"
+    if blocked > 0.01 * collect > 0:
+        text += f"; {blocked / collect:.0%} of the waiting was for one group while enough others were there"
+    return text
 
 
 def staleness_chart(rows: Rows) -> dict[str, Any]:

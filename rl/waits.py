@@ -41,8 +41,8 @@ def bound_of(rows: Sequence[Mapping[str, Any]], max_staleness: int) -> str | Non
     """sampling, judging, learning or sync: what steps would have to do faster to end earlier; None where unknown.
 
     Without staleness the parts follow one another, and it is the longest. With it, sampling goes on while the learner
-    works: where the loop waits for groups all the same, they are what is missing, however long the learner takes. Groups
-    then come in bursts, of which `max_staleness` + 1 steps live: fewer rows may show a burst alone.
+    works: where the loop waits for groups all the same, they are what is missing, however long the learner takes.
+    Groups then come in bursts that last `max_staleness` + 1 steps: fewer rows may show a part of one.
     """
     names = {"sampling": "wait_sampling", "judging": "wait_judging", "learning": "learn", "sync": "sync"}
     if any(row.get(f"time/{name}_s") is None for row in rows for name in names.values()):
