@@ -33,14 +33,15 @@ def run(options: argparse.Namespace, name: str, *changes: str) -> Rows:
     """The rows of a run's steps. A run of that name that is complete is not repeated."""
     folder = options.out / name
     if not (folder / "report.html").is_file():  # the last thing that a run writes
+        engine, learner, *_ = sorted(os.sched_getaffinity(0))
         arguments = [
             f"model={options.model}",
             f"num_steps={options.steps}",
             f"groups_per_step={options.groups}",
             f"samples_per_prompt={options.samples}",
             f"sampling.max_tokens={options.max_tokens}",
-            'engine.cores="0"',
-            'learner.cores="1"',
+            f'engine.cores="{engine}"',
+            f'learner.cores="{learner}"',
             "evals=[]",
             "checkpoint.at_end=false",
             "log.sinks=[]",
@@ -153,6 +154,8 @@ def main() -> None:
     options = parser.parse_args()
     if 0 not in options.staleness:
         parser.error("--staleness must hold 0, which the others are compared with")
+    if len(os.sched_getaffinity(0)) < 2:
+        sys.exit("error: engine and learner want a core each, and this process may use one alone")
     result = curves(options) if options.curves else throughput(options)
     if options.json:
         print(json.dumps(result))
