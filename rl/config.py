@@ -89,6 +89,7 @@ class GRPOConfig(RecipeConfig):
     groups_per_step: int = Field(gt=0)
     samples_per_prompt: int = Field(gt=1)
     max_staleness: int = Field(0, ge=0)
+    look_ahead: int = Field(0, ge=0)
     max_draws_per_step: int | None = Field(None, gt=0)
     collect_timeout_s: float = Field(1800, gt=0)
     max_error_rate: float = Field(0.5, ge=0, le=1)

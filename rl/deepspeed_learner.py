@@ -67,7 +67,7 @@ class DeepSpeedRank:
 
         os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
         # Ray leaves an actor one thread; the ranks of a host share its cores, which the engine leaves them in turn.
-        torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // config.num_ranks))
+        torch.set_num_threads(config.threads or max(1, len(os.sched_getaffinity(0)) // config.num_ranks))
         torch.manual_seed(seed)
         self.config = config
         self.precision = resolve_precision(config.dtype)

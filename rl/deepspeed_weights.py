@@ -73,8 +73,7 @@ class ShardedWeights:
             for tensor in tensors.values():
                 offsets.append(end)
                 end += _aligned(tensor.nbytes)
-            # A file that is there already keeps its pages: writing into it again is twice as fast.
-            memory = torch.from_file(path, shared=True, size=end, dtype=torch.uint8)
+            memory = self._mapped(path, end)
             for tensor, offset in zip(tensors.values(), offsets, strict=True):
                 memory[offset : offset + tensor.nbytes].view(tensor.dtype).view(tensor.shape).copy_(tensor)
             return {
@@ -84,6 +83,17 @@ class ShardedWeights:
                 "shapes": [list(tensor.shape) for tensor in tensors.values()],
                 "offsets": offsets,
             }
+
+    @cached_property
+    def _files(self) -> dict[str, torch.Tensor]:
+        return {}
+
+    def _mapped(self, path: str, size: int) -> torch.Tensor:
+        """At least `size` bytes of a file. Kept: mapping its pages anew takes three times as long as writing them."""
+        memory = self._files.get(path)
+        if memory is None or len(memory) < size:
+            memory = self._files[path] = torch.from_file(path, shared=True, size=size, dtype=torch.uint8)
+        return memory
 
     def save(self, folder: Path, tokenizer: str) -> None:
         """A Hugging Face folder, with the tokenizer of that model."""

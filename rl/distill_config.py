@@ -37,6 +37,7 @@ class DistillConfig(RecipeConfig):
     groups_per_step: int = Field(gt=0)
     samples_per_prompt: int = Field(1, gt=0)
     max_staleness: int = Field(0, ge=0)
+    look_ahead: int = Field(0, ge=0)
     collect_timeout_s: float = Field(1800, gt=0)
     prompts: PromptsConfig
     sampling: SamplingParams = SamplingParams()

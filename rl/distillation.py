@@ -31,9 +31,12 @@ def make_collect_student(
     async def collect_group(draw: Draw) -> StudentGroup:
         seed_of_draw = derive_seed(seed, "sample", draw.index)
         group = await sampler.sample(draw.prompt, params=sampling, num_samples=num_samples, seed=seed_of_draw)
+        sampled_at = asyncio.get_running_loop().time()
         is_known = tuple(max(sample.token_ids) < vocabulary_size for sample in group.samples)
         logprobs = None if teacher is None else await teacher_logprobs(teacher, group, is_known)
-        return StudentGroup(group=group, draw=draw.index, is_known=is_known, teacher_logprobs=logprobs)
+        return StudentGroup(
+            group=group, draw=draw.index, is_known=is_known, teacher_logprobs=logprobs, sampled_at=sampled_at
+        )
 
     return collect_group
 

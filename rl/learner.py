@@ -45,7 +45,8 @@ class OptimizerConfig(BaseModel):
 
 
 class LearnerConfig(BaseModel):
-    """How the policy is trained. `num_ranks` processes; `threads` CPU threads each (0: share the cores).
+    """How the policy is trained. `num_ranks` processes; `threads` CPU threads each (0: share the cores);
+    `cores` are the CPU cores of all ranks, written as `engine.cores`, by default all.
 
     `auto` is bfloat16, with float32 master weights, where the hardware computes in it, and float32 elsewhere.
     The last two are for mixtures of experts (docs/moe.md): `load_balancing` is the coefficient of the global-batch
@@ -64,6 +65,7 @@ class LearnerConfig(BaseModel):
     logits_chunk: int = Field(512, gt=0)
     bucket_mib: int = Field(64, gt=0)
     threads: int = Field(0, ge=0)
+    cores: str | None = None
     start_timeout_s: float = Field(600, gt=0)
     update_timeout_s: float = Field(3600, gt=0)
     load_balancing: float | None = Field(None, ge=0)

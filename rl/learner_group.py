@@ -1,6 +1,7 @@
 """The learner's ranks as a verl worker group on a Ray resource pool, behind the `Learner` protocol."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from rl.experts import check_experts
 from rl.learner import Bucket, LearnerConfig
 from rl.objectives import ObjectiveConfig
 from rl.types import StepMetrics, TrainBatch
+from rollout.engine import parse_cores
 
 
 class RayLearner:
@@ -119,6 +121,8 @@ def _rank_class(model: str, config: LearnerConfig, objective: ObjectiveConfig, t
 
         @everywhere
         def start(self) -> None:
+            if config.cores:  # before the first thread of torch, which keeps to what it is born with
+                os.sched_setaffinity(0, parse_cores(config.cores))
             self.learner = DeepSpeedRank(model, config, objective, temperature=temperature, seed=seed)
 
         @register(dispatch_mode=Dispatch.DP_COMPUTE, blocking=False)

@@ -50,6 +50,7 @@ def rollout_metrics(groups: Sequence[Group], step: int) -> StepMetrics:
         "rollout/staleness_mean": _mean(staleness),
         "rollout/staleness_max": float(max(staleness)),
     }
+    metrics |= {f"rollout/staleness/{steps}": float(count) for steps, count in sorted(Counter(staleness).items())}
     episodes = [sample.episode for sample in samples if sample.episode is not None]
     return metrics | thinking_cut_rate("rollout", groups) | _episode_metrics(episodes)
 

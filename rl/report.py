@@ -11,6 +11,7 @@ import yaml
 from rl.component_charts import component_charts, component_means
 from rl.log import read_metrics
 from rl.progress import duration
+from rl.time_charts import PARTS, bounds_in_words, staleness_chart, time_chart
 
 MAX_SAMPLE_BYTES = 12_000_000
 MAX_RESPONSE_CHARACTERS = 16_000
@@ -58,14 +59,12 @@ CHARTS: tuple[tuple[str, str, dict[str, str]], ...] = (
         "Turns of an episode; mistakes among the answers, and samples whose environment broke down.",
         {"turns": "rollout/turns_mean", "share": "rollout/tool_errors_rate environment/failure_rate"},
     ),
-    ("Staleness", "Age of the weights that sampled.", {"steps": "rollout/staleness_mean rollout/staleness_max"}),
     (
         "Throughput and memory",
         "Without the time of evaluations.",
         {"tokens/s": "throughput/tokens_per_s rollout/tokens_per_s", "GiB": "memory/used_gib memory/driver_gib"},
     ),
 )
-PARTS = ("collect", "learn", "sync", "save")
 UNSAFE = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
@@ -123,6 +122,7 @@ def headline(run_dir: Path) -> dict[str, Any]:
         "step": max((row["step"] for row in rows), default=0),
         "num_steps": config.get("num_steps"),
         "wall_s": _total(rows, "time/step_s"),
+        "bounds": bounds_in_words(rows, config.get("max_staleness", 0)),
         "parts_s": {part: _total(rows, f"time/{part}_s") for part in (*PARTS, "eval")},
         "tokens_per_s": median(speeds) if speeds else None,
         "trained_tokens": _total(rows, "pack/trained_tokens"),
@@ -173,7 +173,7 @@ def make_charts(rows: Rows) -> list[dict[str, Any]]:
             panels.append({"unit": unit, "traces": [t for name in names if (t := _trace(rows, name))["x"]]})
         charts.append({"title": title, "note": note, "panels": [panel for panel in panels if panel["traces"]]})
     charts += component_charts(rows)
-    charts.append(_time_chart(rows))
+    charts += [staleness_chart(rows), time_chart(rows)]
     return [chart for chart in charts if any(panel["traces"] for panel in chart["panels"])]
 
 
@@ -201,19 +201,6 @@ def _score_chart(rows: Rows) -> dict[str, Any]:
             traces.append(_trace(rows, name) | {"error": errors})
     panels = [{"unit": "mean score", "traces": traces}]
     return {"title": "Held-out score", "note": "Bars: standard error over prompts.", "panels": panels}
-
-
-def _time_chart(rows: Rows) -> dict[str, Any]:
-    """Seconds of each part of a step; evaluations, which are rare and long, would hide the rest."""
-    trained = [row for row in rows if _number(row, "reward/mean") is not None]
-    parts = {part: [_number(row, f"time/{part}_s") or 0.0 for row in trained] for part in (*PARTS, "eval")}
-    whole = [_number(row, "time/step_s") or 0.0 for row in trained]
-    parts["other"] = [max(0.0, total - sum(known)) for total, *known in zip(whole, *parts.values(), strict=True)]
-    del parts["eval"]
-    x = [row["step"] for row in trained]
-    traces = [{"name": part, "x": x, "y": y, "bar": True} for part, y in parts.items() if any(y)]
-    panels = [{"unit": "seconds", "traces": traces}]
-    return {"title": "Time a step", "note": "By part, without evaluations.", "panels": panels}
 
 
 def _score_names(rows: Rows) -> list[str]:

@@ -4,7 +4,8 @@ Axis suffixes: `B` packed row, `T` token of a row, `N` trainable token, `S` sequ
 `V` vocabulary.
 """
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rewards.types import RewardResult
@@ -25,6 +26,7 @@ class ScoredGroup:
     group: Group
     rewards: tuple[RewardResult, ...]
     draw: int  # position of the prompt in the stream: groups are learned in this order
+    sampled_at: float = field(default=math.inf, compare=False)  # when the last response was there; inf: not noted
 
     def __post_init__(self) -> None:
         assert len(self.rewards) == len(self.group.samples), "one reward a sample"
@@ -52,6 +54,7 @@ class StudentGroup:
     draw: int
     is_known: tuple[bool, ...]
     teacher_logprobs: tuple[tuple[float, ...], ...] | None = None
+    sampled_at: float = field(default=math.inf, compare=False)  # as of a ScoredGroup
 
     def __post_init__(self) -> None:
         assert len(self.is_known) == len(self.group.samples), "one answer a sample"

@@ -104,7 +104,7 @@ class Engine:
 
     def _prepare_cpu(self) -> None:
         """Threads and memory, which vLLM reads from the environment."""
-        cores = _parse_cores(self.config.cores) if self.config.cores else os.sched_getaffinity(0)
+        cores = parse_cores(self.config.cores) if self.config.cores else os.sched_getaffinity(0)
         os.sched_setaffinity(0, cores)
         os.environ["OMP_NUM_THREADS"] = str(len(cores))  # Ray leaves an actor one
         os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(self.config.kv_cache_gib)
@@ -238,7 +238,7 @@ class Engine:
             self._llm.shutdown()
 
 
-def _parse_cores(text: str) -> set[int]:
+def parse_cores(text: str) -> set[int]:
     """Core numbers of "0-3,6", or of "0-3|4-7" for two workers."""
     ranges = [part.partition("-") for part in text.replace("|", ",").split(",")]
     return {core for first, _, last in ranges for core in range(int(first), int(last or first) + 1)}

@@ -4,7 +4,9 @@ The learner packs tensors into buckets, each a file of bounded size in shared me
 engine; every vLLM worker maps the file and loads its part. vLLM finds the backend by its plug-in entry point.
 """
 
+import os
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from vllm.distributed.weight_transfer.base import (
@@ -14,6 +16,7 @@ from vllm.distributed.weight_transfer.base import (
 )
 
 BACKEND = "sharpen_host"
+NUM_MAPPED = 2  # files of a learner, which takes turns between them
 
 
 @dataclass
@@ -48,7 +51,7 @@ class HostWeightTransferEngine(WeightTransferEngine[HostInitInfo, HostUpdateInfo
         initialize_layerwise_reload(self.model)
 
     def receive_weights(self, update_info: HostUpdateInfo) -> None:
-        self.model.load_weights(read_bucket(update_info, self.device))
+        self.model.load_weights(read_bucket(update_info, map_file(update_info.path), self.device))
 
     def finish_weight_update(self) -> None:
         from vllm.model_executor.model_loader.reload import finalize_layerwise_reload
@@ -68,10 +71,22 @@ class HostWeightTransferEngine(WeightTransferEngine[HostInitInfo, HostUpdateInfo
         raise NotImplementedError("the sending end is rl/weight_sync.py")
 
 
-def read_bucket(info: HostUpdateInfo, device: torch.device) -> list[tuple[str, torch.Tensor]]:
+def map_file(path: str) -> torch.Tensor:
+    """The bytes of a bucket's file, to be read alone; writable, for torch warns of memory that is not.
+
+    A mapping is kept as long as its file: to map the pages anew for each bucket takes as long as to copy them.
+    """
+    status = os.stat(path)
+    return _map_file(path, status.st_ino, status.st_size)
+
+
+@lru_cache(maxsize=NUM_MAPPED)
+def _map_file(path: str, inode: int, size: int) -> torch.Tensor:
+    return torch.from_file(path, shared=True, size=size, dtype=torch.uint8)
+
+
+def read_bucket(info: HostUpdateInfo, raw: torch.Tensor, device: torch.device) -> list[tuple[str, torch.Tensor]]:
     """The named tensors of a bucket, copied out of shared memory (the reload keeps them past this call)."""
-    # Mapped read-write and private: torch warns of read-only memory, and nothing may change the file.
-    raw = torch.from_file(info.path, shared=False, size=_file_size(info.path), dtype=torch.uint8)
     tensors = []
     for name, dtype_name, shape, offset in zip(info.names, info.dtypes, info.shapes, info.offsets, strict=True):
         dtype = getattr(torch, dtype_name)
@@ -94,12 +109,6 @@ def pack_tied_heads(model: torch.nn.Module) -> None:
     for head in heads:
         if head.weight.data_ptr() in pointers:
             head.quant_method.process_weights_after_loading(head)
-
-
-def _file_size(path: str) -> int:
-    import os
-
-    return os.path.getsize(path)
 
 
 def register() -> None:

@@ -7,6 +7,7 @@ import random
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -196,6 +197,21 @@ class FakeCollect:
         group = make_group(["a", "b"], draw.prompt, policy_version=version)
         rewards = tuple(RewardResult(score=s, status="error" if s is None else "ok", reason="no judge") for s in scores)
         return ScoredGroup(group=group, rewards=rewards, draw=draw.index)
+
+
+class GatedCollect:
+    """Groups that come when the test opens them."""
+
+    def __init__(self) -> None:
+        self._events: defaultdict[int, asyncio.Event] = defaultdict(asyncio.Event)
+
+    async def __call__(self, draw: Draw) -> ScoredGroup:
+        await self._events[draw.index].wait()
+        return dataclasses.replace(make_scored([0.0, 1.0]), draw=draw.index)
+
+    def open(self, *draws: int) -> None:
+        for index in draws:
+            self._events[index].set()
 
 
 class FakeLearner:

@@ -104,6 +104,10 @@ def test_an_asynchronous_run_holds_its_bound(tmp_path):
     finish(start(tmp_path, "num_steps=8", "max_staleness=2", "learner.num_ranks=2", "log.name=async"))
     rows = read_metrics(tmp_path / "async")[1:]
     assert max(row["rollout/staleness_max"] for row in rows) in (1, 2)
+    for row in rows:
+        assert sum(row.get(f"rollout/staleness/{age}", 0) for age in range(3)) == 64
+        waited = row["time/wait_sampling_s"] + row["time/wait_judging_s"]
+        assert row["time/head_of_line_s"] <= waited <= row["time/collect_s"]
     assert all(row["reward/error_rate"] == 0 for row in rows)
 
 

@@ -11,23 +11,30 @@ from rl.prompts import Draw
 from rl.seeds import derive_seed
 from rl.types import ScoredGroup
 from rollout.types import SamplingParams
-from tests.fakes import FakeCollect, FakeSampler, FakeScorer, FakeStream
+from tests.fakes import FakeCollect, FakeSampler, FakeScorer, FakeStream, GatedCollect
 from tests.real_parts import tasks_but_watchers
 
 
-def collector(stream, collect, *, staleness=0, groups=4, draws=16, timeout_s=5.0) -> Collector:
+def collector(stream, collect, *, staleness=0, groups=4, draws=16, timeout_s=5.0, look_ahead=0) -> Collector:
     return Collector(
-        stream, collect, groups_per_step=groups, max_staleness=staleness, max_draws_per_step=draws, timeout_s=timeout_s
+        stream,
+        collect,
+        groups_per_step=groups,
+        max_staleness=staleness,
+        max_draws_per_step=draws,
+        timeout_s=timeout_s,
+        look_ahead=look_ahead,
     )
 
 
+@pytest.mark.parametrize("look_ahead", [0, 3, 100])
 @pytest.mark.parametrize("draws", [4, 6, 40])
 @pytest.mark.parametrize("staleness", [0, 1, 4])
 @pytest.mark.parametrize("seed", range(8))
-async def test_the_bound_on_staleness_holds(seed, staleness, draws):
+async def test_the_bound_on_staleness_holds(seed, staleness, draws, look_ahead):
     simulation = FakeCollect(seed, flat_rate=0.4, unscored_rate=0.1)
     stream, keep, seen = FakeStream(), build_group_filter(["zero_variance"]), []
-    async with collector(stream, simulation, staleness=staleness, draws=draws) as line:
+    async with collector(stream, simulation, staleness=staleness, draws=draws, look_ahead=look_ahead) as line:
         for step in range(1, 25):
             try:
                 groups, _ = await line.take(4, keep)
@@ -205,3 +212,49 @@ async def test_the_bound_is_reached_when_nothing_is_dropped(staleness):
             simulation.version += 1
             line.release(4)
     assert max(seen) == staleness
+
+
+async def test_a_group_may_be_passed_over_until_its_last_step():
+    """Staleness 1, two groups a step: of the four of version 0, all that are left are taken at step 2."""
+    gate, stream = GatedCollect(), FakeStream()
+    async with collector(stream, gate, staleness=1, groups=2, look_ahead=8) as line:
+        gate.open(2, 3, 4, 5)
+        groups, _ = await line.take(2, lambda group: None)
+        assert [group.draw for group in groups] == [2, 3], "0 and 1 have a step more"
+        line.release(2)
+        second = asyncio.create_task(line.take(2, lambda group: None))
+        await asyncio.sleep(0.01)
+        assert not second.done(), "4 and 5 are there, but 0 and 1 must be learned now"
+        gate.open(1)
+        await asyncio.sleep(0.01)
+        assert not second.done()
+        gate.open(0)
+        groups, _ = await second
+        assert [group.draw for group in groups] == [0, 1], "in the order of their draws"
+
+
+async def test_no_more_are_passed_over_than_look_ahead_says():
+    gate = GatedCollect()
+    async with collector(FakeStream(), gate, staleness=1, groups=2, look_ahead=1) as line:
+        gate.open(2, 3)
+        first = asyncio.create_task(line.take(2, lambda group: None))
+        await asyncio.sleep(0.01)
+        assert not first.done(), "2 is the third in line"
+        gate.open(1)
+        groups, _ = await first
+        assert [group.draw for group in groups] == [1, 2], "with 1 gone, 2 is the second"
+
+
+async def test_looking_ahead_without_staleness_changes_no_step():
+    """Rejected groups are found earlier; which groups a step learns from, and what it draws, stays the same."""
+    steps = {}
+    for look_ahead in (0, 100):
+        stream = FakeStream()
+        async with collector(stream, FakeCollect(0), look_ahead=look_ahead, draws=40) as line:
+            taken = []
+            for _ in range(8):
+                groups, _ = await line.take(4, lambda group: "a third" if group.draw % 3 == 0 else None)
+                taken.append([group.draw for group in groups])
+                line.release(4)
+        steps[look_ahead] = taken, stream.num_drawn, sorted(stream.rejected)
+    assert steps[0] == steps[100]

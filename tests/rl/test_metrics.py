@@ -34,6 +34,8 @@ def test_group_metrics_by_hand():
         "rollout/truncated_rate": 0.5,
         "rollout/staleness_mean": 0.5,
         "rollout/staleness_max": 2.0,
+        "rollout/staleness/0": 3.0,
+        "rollout/staleness/2": 1.0,
         "group/zero_variance_rate": 0.5,
     }
 

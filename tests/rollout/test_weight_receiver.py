@@ -1,0 +1,40 @@
+"""Buckets as the engine reads them: always what the learner has written last, whatever mapping is kept."""
+
+import torch
+
+from rollout.weight_receiver import HostUpdateInfo, map_file, read_bucket
+
+
+def read(path, count):
+    info = HostUpdateInfo(path=str(path), names=["w"], dtypes=["float32"], shapes=[[count]], offsets=[16])
+    ((name, tensor),) = read_bucket(info, map_file(str(path)), torch.device("cpu"))
+    assert name == "w"
+    return tensor
+
+
+def write(path, values):
+    """As the learner does: through a shared mapping, of which the file may be longer than the bucket."""
+    size = 16 + 4 * len(values)
+    raw = torch.from_file(str(path), shared=True, size=size, dtype=torch.uint8)
+    raw[16:size].view(torch.float32).copy_(torch.tensor(values))
+
+
+def test_a_bucket_is_what_was_written_last(tmp_path):
+    path = tmp_path / "bucket"
+    write(path, [1.0, 2.0])
+    first = read(path, 2)
+    write(path, [3.0, 4.0])
+    assert read(path, 2).tolist() == [3.0, 4.0], "the same file, through the same mapping"
+    assert first.tolist() == [1.0, 2.0], "what was read is a copy"
+    write(path, [5.0, 6.0, 7.0])
+    assert read(path, 3).tolist() == [5.0, 6.0, 7.0], "a file that has grown"
+    assert read(path, 1).tolist() == [5.0], "a bucket that is shorter than its file"
+
+
+def test_another_file_of_the_same_name_is_another_file(tmp_path):
+    path = tmp_path / "bucket"
+    write(path, [1.0])
+    assert read(path, 1).tolist() == [1.0]
+    path.rename(tmp_path / "old")  # keeps its inode in use
+    write(path, [2.0])
+    assert read(path, 1).tolist() == [2.0]
