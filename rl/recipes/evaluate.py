@@ -6,6 +6,7 @@ from rl.context import fit_context
 from rl.evals import Evals, read_suites
 from rl.log import RunLog
 from rl.models import resolve_model, stop_token_ids
+from rl.roles import engine_role, reward_roles
 from rl.types import StepMetrics
 
 
@@ -16,8 +17,9 @@ async def evaluate(config: EvaluateConfig, log: RunLog) -> StepMetrics:
     engine = fit_context(config.engine, model, config.evals, prompts)
     log.truncate_after(0)  # an evaluation that was cut off is made anew
     log.stage("starting the engines and the scorer")
+    roles = [engine_role(engine, model), *reward_roles(config.rewards, log.folder)]
     async with (
-        ray_session(config.ray, engine.num_engines),
+        ray_session(config.ray, roles, log.message),
         open_scorer(config.rewards, log.folder, on_cluster=config.ray.address is not None) as scorer,
         open_sampler(model, engine, stop_token_ids(model), config.seed) as sampler,
     ):
