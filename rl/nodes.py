@@ -194,6 +194,9 @@ class Places:
 
         if not (nodes := self.nodes(role)):
             return None
+        if not {node.id for node in nodes} <= living_ids():  # a learner that starts again after its node was lost
+            now = read_nodes()
+            nodes = make_plan(make_needs([role], now, self.config), now).places[role.name]
         demand = role.demand(self.config, on_gpu=has_gpu())
         bundle = {name: amount for name, amount in demand.items() if amount} or {"CPU": 1}
         groups = []

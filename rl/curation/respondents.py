@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import json
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -230,7 +230,7 @@ class GeneratorRespondent:
         return [{"text": text, "finish_reason": "stop"} for text in texts]
 
 
-def engine_roles(configs: Sequence[RespondentConfig | None]) -> list[Role]:
+def engine_roles(configs: Iterable[RespondentConfig | None]) -> list[Role]:
     """Room for the engines of the largest respondent: they take turns."""
     asked = [(config.engine, config.model) for config in configs if config is not None and config.model is not None]
     roles = [engine_role(engine, resolve_model(model)) for engine, model in asked]
