@@ -74,10 +74,7 @@ def test_a_run_goes_on_when_the_node_of_an_engine_is_lost(nodes, tmp_path):
     until(lambda: last_step(folder) >= 2, process, "step 2")
     assert nodes.engines() == {nodes.small.node_id: 1, nodes.roomy.node_id: 1}
     said = (folder / "log.txt").read_text()
-    assert (
-        "the run needs 1 x learner of 1 CPU + 1 sharpen_learner; 2 x engine of 1 CPU + 1 sharpen_engine; 1 x scorer of 1 CPU"
-        in said
-    )
+    assert "the run needs 1 x learner of 1 CPU + 1 sharpen_learner; 2 x engine of 1 CPU + 1 sharpen_engine;" in said
     assert "the cluster has 3 nodes" in said
 
     before = last_step(folder)
