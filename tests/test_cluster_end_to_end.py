@@ -1,6 +1,5 @@
 """`sharpen run` on a cluster of three nodes (raylets of this machine): placement, weights over nodes, a lost node."""
 
-import os
 import signal
 import subprocess
 import tempfile
@@ -96,7 +95,7 @@ def test_a_run_goes_on_when_the_node_of_an_engine_is_lost(nodes, tmp_path):
     nodes.cluster.remove_node(nodes.small, allow_graceful=False)
     until(lambda: nodes.engines()[nodes.roomy.node_id] == 2, process, "the second engine on the node that is left")
     back = last_step(folder)
-    until(lambda: last_step(folder) >= back + 30, process, "steps while the second engine loads, and with it")
+    until(lambda: last_step(folder) >= back + 20, process, "steps while the second engine loads, and with it")
     process.send_signal(signal.SIGTERM)
     finish(process)
 
@@ -104,7 +103,7 @@ def test_a_run_goes_on_when_the_node_of_an_engine_is_lost(nodes, tmp_path):
 
 
 def test_what_cannot_start_is_refused_before_it_starts(nodes, tmp_path):
-    def refused(name: str, *changes: str, **environment: str) -> str:
+    def refused(name: str, *changes: str) -> str:
         process = start_run(SMOKE, tmp_path, f"log.name={name}", f"ray.address={nodes.cluster.address}", *changes)
         errors = process.communicate(timeout=LIMIT_S)[1]
         assert process.returncode == 2, errors[-3000:]
@@ -119,14 +118,3 @@ def test_what_cannot_start_is_refused_before_it_starts(nodes, tmp_path):
     errors = process.communicate(timeout=LIMIT_S)[1]
     assert process.returncode == 2, errors[-3000:]
     assert "ray.address 127.0.0.1:1" in errors
-
-
-def test_processes_of_the_cluster_end_with_a_run_that_is_killed(nodes, tmp_path):
-    process = start_run(SMOKE, tmp_path, "log.name=killed", f"ray.address={nodes.cluster.address}", "num_steps=1000")
-    until(lambda: last_step(tmp_path / "killed") >= 1, process, "step 1")
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=30)
-    deadline = time.monotonic() + LIMIT_S
-    while nodes.engines():
-        assert time.monotonic() < deadline, "the engine outlives its driver"
-        time.sleep(0.2)

@@ -89,7 +89,7 @@ def test_a_run_over_the_network_goes_on_when_a_node_is_cut_off(network, tmp_path
 
     ip("link", "set", "shp3v", "down")
     cut = last_step(folder)
-    until(lambda: last_step(folder) >= cut + 30, process, "steps without the node that was cut off")
+    until(lambda: last_step(folder) >= cut + 20, process, "steps without the node that was cut off")
     process.send_signal(signal.SIGTERM)
     finish(process)
     check_steps(folder)
