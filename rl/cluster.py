@@ -36,7 +36,8 @@ SCORE_LIMIT_S = 900.0  # for a group: above the attempts of a judge that answers
 class RayConfig(BaseModel):
     """Which Ray cluster: `address` of a running one ("auto" for this machine's), or None to start one here for the run.
 
-    `placement` says where each role goes. Nodes that are still joining are waited for up to `join_timeout_s`.
+    `placement` says where each role goes. A run begins once there is room on at least `min_nodes` nodes; those that are
+    still joining are waited for up to `join_timeout_s`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +45,7 @@ class RayConfig(BaseModel):
     address: str | None = None
     object_store_mib: int = Field(512, ge=80)
     placement: PlacementConfig = PlacementConfig()
+    min_nodes: int = Field(1, ge=1)
     join_timeout_s: float = Field(0, ge=0)
 
     @field_validator("address")
@@ -88,8 +90,8 @@ async def ray_session(
 async def _plan(config: RayConfig, roles: Sequence[Role], say: Callable[[str], None]) -> Plan:
     """A place for each process; on a machine of our own that is no news, and there are no nodes to wait for."""
     if not config.address:
-        return await plan_on_nodes(roles, config.placement, 0, lambda text: None)
-    plan = await plan_on_nodes(roles, config.placement, config.join_timeout_s, say)
+        return await plan_on_nodes(roles, config.placement, lambda text: None)
+    plan = await plan_on_nodes(roles, config.placement, say, config.min_nodes, config.join_timeout_s)
     await check_nodes(plan)
     return plan
 

@@ -76,7 +76,11 @@ def living_ids() -> set[str]:
 
 
 async def plan_on_nodes(
-    roles: Sequence[Role], config: PlacementConfig, join_timeout_s: float, say: Callable[[str], None]
+    roles: Sequence[Role],
+    config: PlacementConfig,
+    say: Callable[[str], None],
+    min_nodes: int = 1,
+    join_timeout_s: float = 0,
 ) -> Plan:
     """A place for each process, once there is room. Raises ValueError where there is none within `join_timeout_s`."""
     clock = asyncio.get_running_loop().time
@@ -86,6 +90,8 @@ async def plan_on_nodes(
         nodes = await asyncio.to_thread(read_nodes)
         needs = make_needs(roles, nodes, config)
         try:
+            if len(nodes) < min_nodes:
+                raise ValueError(f"ray.min_nodes is {min_nodes}, {len(nodes)} came within {join_timeout_s:.0f} s")
             plan = make_plan(needs, nodes)
         except ValueError:
             if clock() >= deadline:

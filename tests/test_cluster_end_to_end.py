@@ -113,6 +113,8 @@ def test_what_cannot_start_is_refused_before_it_starts(nodes, tmp_path):
     assert "7 CPUs wanted (learner 4, engine 2, scorer 1), 6 free in all" in errors
     errors = refused("apart", "engine.num_engines=1", "ray.placement.engine.cpus=4")
     assert "engine: one process takes 4 CPUs of a single node, and no node has more than 3 free (6 in all)" in errors
+    errors = refused("few", "ray.min_nodes=4", "ray.join_timeout_s=3")
+    assert "ray.min_nodes is 4, 3 came within 3 s" in errors
     assert not nodes.engines()
     process = start_run(SMOKE, tmp_path, "log.name=nobody", "ray.address=127.0.0.1:1")
     errors = process.communicate(timeout=LIMIT_S)[1]

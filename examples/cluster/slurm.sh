@@ -30,7 +30,7 @@ fi
 
 resume=()
 if [[ -d $run ]]; then resume=(--resume "$run"); fi  # this job ran before, on other nodes perhaps
-"$VENV/bin/sharpen" run "$config" ray.address="$head:$port" ray.join_timeout_s=600 \
+"$VENV/bin/sharpen" run "$config" ray.address="$head:$port" ray.min_nodes=${#nodes[@]} ray.join_timeout_s=600 \
   log.dir="$SHARED/runs" log.name="slurm-$SLURM_JOB_ID" "${resume[@]}" &
 driver=$!
 

@@ -53,6 +53,8 @@ def test_the_manifest_asks_for_what_its_nodes_have():
     wanted = {*config.ray.placement.engine.resources, *config.ray.placement.learner.resources}
     assert wanted == offered == {"sharpen_engine", "sharpen_learner"}
     assert subprocess.run(["bash", "-n", "-c", command], timeout=30).returncode == 0
+    head_and_workers = 1 + sum(group["replicas"] for group in groups)
+    assert config.ray.min_nodes == head_and_workers
     assert f"--resume {config.log.dir}/{config.log.name}" in command
 
 
@@ -73,5 +75,5 @@ def test_the_slurm_script_is_a_script(argument):
 
 
 def test_the_slurm_scripts_overrides_are_known():
-    text = SCRIPT.read_text().replace("\\\n", " ").replace("$head:$port", "10.0.0.1:6379")
+    text = SCRIPT.read_text().replace("\\\n", " ").replace("$head:$port", "10.0.0.1:6379").replace("${#nodes[@]}", "4")
     assert load_config(find_config("configs/smoke/grpo.yaml"), overrides(text)).ray.address == "10.0.0.1:6379"
