@@ -2,21 +2,24 @@
 
 import asyncio
 import os
-import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rewards.calls import Call, Reply
 from rewards.endpoint import EndpointConfig
 from rewards.scorer import Scorer, ScorerConfig
 from rewards.types import RewardRequest, RewardResult
+from rl.bucket_relay import own_node_id, split_relay
 from rl.environments import find_environment
 from rl.learner import Bucket
 from rl.models import resolve_model
+from rl.nodes import NO_PLUGINS, Places, Session, check_nodes, joining_options, living_ids, plan_on_nodes, starting_options
+from rl.placement import PlacementConfig, Plan, Role, RoleKind, total_cpus
+from rl.roles import engine_role, model_role, reward_roles
 from rollout.chat import Chat
 from rollout.engine import Completion, Engine, EngineConfig
 from rollout.environments.sampler import EnvironmentSampler
@@ -25,53 +28,73 @@ from rollout.sampler import EngineHandle, EngineLost, Sampler
 from rollout.served_model import ServedModel
 from rollout.types import SamplingParams
 
-# Threads that wait by spinning make processes on shared cores ten times slower.
-QUIET_THREADS = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0", "TOKENIZERS_PARALLELISM": "false"}
-# verl is a library here: plug-ins for its trainers, our own among them, would cost each process seconds.
-NO_PLUGINS = {"VERL_USE_EXTERNAL_PLUGINS": "none"}
 NO_ANSWER_S = 60.0
 SCORER_START_S = 240.0  # for its workers and the judge's canaries
 SCORE_LIMIT_S = 900.0  # for a group: above the attempts of a judge that answers late
 
 
 class RayConfig(BaseModel):
-    """Which Ray cluster: `address` of a running one, or None to start one on this machine for this run."""
+    """Which Ray cluster: `address` of a running one ("auto" for this machine's), or None to start one here for the run.
+
+    `placement` says where each role goes. A run begins once there is room on at least `min_nodes` nodes; those that are
+    still joining are waited for up to `join_timeout_s`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     address: str | None = None
     object_store_mib: int = Field(512, ge=80)
+    placement: PlacementConfig = PlacementConfig()
+    min_nodes: int = Field(1, ge=1)
+    join_timeout_s: float = Field(0, ge=0)
+
+    @field_validator("address")
+    @classmethod
+    def _is_no_client(cls, address: str | None) -> str | None:
+        if address is not None and address.startswith("ray://"):
+            raise ValueError(f"{address} is Ray Client's: run on a node of the cluster, with `auto` or HOST:6379")
+        return address
 
 
 @asynccontextmanager
-async def ray_session(config: RayConfig, num_cpus: int) -> AsyncIterator[None]:
-    """Ray for the length of a run; a cluster that we started ends with it."""
+async def ray_session(
+    config: RayConfig,
+    roles: Sequence[Role] = (),
+    say: Callable[[str], None] = lambda text: None,
+    *,
+    num_cpus: int | None = None,
+) -> AsyncIterator[None]:
+    """Ray for the length of a run, with room for its roles; a cluster that we started ends with it.
+
+    Raises ValueError where a running cluster does not answer, has no room, or has nodes that cannot take their part.
+    """
     import ray
 
     os.environ.update(NO_PLUGINS)
-    environment = (
-        QUIET_THREADS | NO_PLUGINS | ({} if has_gpu() else {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""})
-    )
-    options: dict[str, Any] = {
-        "runtime_env": {"env_vars": environment},
-        "log_to_driver": False,
-        "logging_level": "ERROR",
-    }
-    if config.address is None:
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        options |= {
-            "num_cpus": num_cpus,
-            "include_dashboard": False,
-            "object_store_memory": config.object_store_mib * 2**20,
-            "_temp_dir": os.path.join(tempfile.gettempdir(), "sharpen-ray"),
-        }
-    else:
-        options["address"] = config.address
-    await asyncio.to_thread(ray.init, **options)
+    num_cpus = num_cpus or total_cpus(roles, config.placement)
+    options = joining_options(config.address) if config.address else starting_options(config.object_store_mib, num_cpus)
     try:
+        await asyncio.to_thread(ray.init, log_to_driver=False, logging_level="ERROR", **options)
+    except (ConnectionError, RuntimeError) as error:
+        if config.address:
+            raise ValueError(f"ray.address {config.address}: {error}") from error
+        raise
+    try:
+        if roles:
+            Session.places = Places(config.placement, await _plan(config, roles, say))
         yield
     finally:
+        Session.places = Places(PlacementConfig(), None)
         await asyncio.to_thread(ray.shutdown)
+
+
+async def _plan(config: RayConfig, roles: Sequence[Role], say: Callable[[str], None]) -> Plan:
+    """A place for each process; on a machine of our own that is no news, and there are no nodes to wait for."""
+    if not config.address:
+        return await plan_on_nodes(roles, config.placement, lambda text: None)
+    plan = await plan_on_nodes(roles, config.placement, say, config.min_nodes, config.join_timeout_s)
+    await check_nodes(plan)
+    return plan
 
 
 async def enter_together(stack: AsyncExitStack, *contexts: AbstractAsyncContextManager[Any]) -> list[Any]:
@@ -83,12 +106,6 @@ async def enter_together(stack: AsyncExitStack, *contexts: AbstractAsyncContextM
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def has_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
 
 
 async def answer_within(reference: Any, timeout_s: float, what: str) -> Any:
@@ -104,10 +121,11 @@ async def await_reference(reference: Any) -> Any:
 
 
 class RayEngine:
-    """`EngineHandle` over a Ray actor."""
+    """`EngineHandle` over a Ray actor. `node_id` is known once it has started."""
 
     def __init__(self, actor: Any, name: str) -> None:
         self.actor, self.name = actor, name
+        self.node_id: str | None = None
 
     async def _call(self, reference: Any) -> Any:
         from ray.exceptions import RayActorError, RayTaskError, WorkerCrashedError
@@ -137,7 +155,8 @@ class RayEngine:
         await self._call(self.actor.begin_update.remote())
 
     async def load_bucket(self, bucket: Bucket) -> None:
-        await self._call(self.actor.load_bucket.remote(bucket))
+        plain, payload = split_relay(bucket, self.node_id)
+        await self._call(self.actor.load_bucket.remote(plain, payload))
 
     async def end_update(self, version: int) -> None:
         await self._call(self.actor.end_update.remote(version))
@@ -148,24 +167,37 @@ class RayEngine:
         ray.kill(self.actor)
 
 
-async def start_engine(model: str, config: EngineConfig, stops: list[int], seed: int, index: int) -> EngineHandle:
-    """A fresh engine in an actor of its own, loaded and ready."""
+async def start_engine(
+    model: str, config: EngineConfig, stops: list[int], seed: int, index: int, kind: RoleKind = "engine"
+) -> EngineHandle:
+    """A fresh engine in an actor of its own, loaded and ready; elsewhere once more where a node is lost on the way."""
     import ray
 
-    gpus = config.tensor_parallel_size if has_gpu() else 0
     actor_class: Any = ray.remote(Engine)
-    actor = actor_class.options(num_cpus=1, num_gpus=gpus, max_concurrency=4096).remote(model, config, stops, seed)
-    engine = RayEngine(actor, f"engine {index}")
-    await answer_within(engine._call(actor.start.remote()), config.start_timeout_s, f"start of engine {index}")
-    return engine
+    options = Session.places.actor_options(engine_role(config, model, kind), index)
+    while True:
+        nodes_before = living_ids()
+        actor = actor_class.options(max_concurrency=4096, **options).remote(model, config, stops, seed)
+        engine = RayEngine(actor, f"{kind} {index}")
+        try:
+            await answer_within(engine._call(actor.start.remote()), config.start_timeout_s, f"start of {engine.name}")
+            engine.node_id = await answer_within(actor.__ray_call__.remote(own_node_id), NO_ANSWER_S, engine.name)
+            return engine
+        except BaseException as error:
+            engine.kill()  # one that still waits for room would take it later
+            # Ray learns of a lost node after some seconds, and may send a successor there until then.
+            if not isinstance(error, EngineLost) or nodes_before <= living_ids():
+                raise
 
 
 @asynccontextmanager
-async def open_sampler(model: str, config: EngineConfig, stops: list[int], seed: int) -> AsyncIterator[Sampler]:
+async def open_sampler(
+    model: str, config: EngineConfig, stops: list[int], seed: int, kind: RoleKind = "engine"
+) -> AsyncIterator[Sampler]:
     """All engines, started together, behind one sampler."""
 
     async def start(index: int) -> EngineHandle:
-        return await start_engine(model, config, stops, seed, index)
+        return await start_engine(model, config, stops, seed, index, kind)
 
     engines = await asyncio.gather(*(start(index) for index in range(config.num_engines)))
     async with EnvironmentSampler(list(engines), Chat(model), config, start, find_environment) as sampler:
@@ -209,7 +241,8 @@ async def open_scorer(config: ScorerConfig, folder: Path, *, on_cluster: bool = 
         )
         config = config.model_copy(update=dict(zip(served, opened, strict=True)))
         actor_class: Any = ray.remote(Scorer)
-        actor = actor_class.options(num_cpus=0, max_concurrency=1000).remote(config)
+        options = Session.places.actor_options(reward_roles(config, folder)[0])
+        actor = actor_class.options(max_concurrency=1000, **options).remote(config)
         await answer_within(actor.start.remote(), SCORER_START_S, "start of the reward scorer")
         try:
             yield RayScorer(actor, timeout_s=SCORE_LIMIT_S)
@@ -226,7 +259,7 @@ async def serve_model(
     import ray
 
     actor_class: Any = ray.remote(ServedModel)
-    actor = actor_class.options(num_cpus=0, num_gpus=config.num_gpus if has_gpu() else 0).remote(
+    actor = actor_class.options(**Session.places.actor_options(model_role(name, config.num_gpus))).remote(
         resolve_model(config.model),
         config.model,
         [*config.vllm_arguments(), *config.serve_options],

@@ -39,7 +39,9 @@ class RecipeConfig(BaseModel):
     """What every config of a run has: which recipe it is for, its seed, and where its run folder goes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    resume_may_change: ClassVar[frozenset[str]] = frozenset({"num_steps", "checkpoint", "evals", "log", "hardware"})
+    resume_may_change: ClassVar[frozenset[str]] = frozenset(
+        {"num_steps", "checkpoint", "evals", "log", "hardware", "ray"}
+    )
 
     recipe: str
     seed: int = 0

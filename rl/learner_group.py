@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from rl.bucket_files import BucketFiles
-from rl.cluster import answer_within, await_reference, has_gpu
+from rl.bucket_relay import BucketRelay, own_node_id
+from rl.cluster import NO_ANSWER_S, answer_within, await_reference
 from rl.experts import check_experts
 from rl.learner import Bucket, LearnerConfig
+from rl.nodes import Session, has_gpu
 from rl.objectives import ObjectiveConfig
+from rl.roles import learner_role
 from rl.types import StepMetrics, TrainBatch
 from rollout.engine import parse_cores
 
@@ -23,6 +26,7 @@ class RayLearner:
         self.group, self.config = group, config
         self.num_ranks, self.updates_per_step = config.num_ranks, config.updates_per_step
         self._buckets = BucketFiles()
+        self._node_id: str | None = None  # of rank 0
 
     async def _all(self, references: list[Any], what: str) -> list[Any]:
         answers = asyncio.gather(*(await_reference(reference) for reference in references))
@@ -53,14 +57,18 @@ class RayLearner:
             yield bucket
 
     async def _write(self, index: int) -> Bucket:
-        written = self.group.write_bucket(index, str(self._buckets.paths[index % 2]))
-        return (await self._all(written, f"weight bucket {index}"))[0]
+        path = str(self._buckets.paths[index % 2])
+        if self._node_id is None:
+            node_id = self.group.workers[0].__ray_call__.remote(own_node_id)
+            self._node_id = await answer_within(node_id, NO_ANSWER_S, "learner rank 0")
+        written = await self._all(self.group.write_bucket(index, path), f"weight bucket {index}")
+        return written[0] | {"relay": BucketRelay(path, self._node_id)}
 
     async def save(self, folder: Path) -> None:
-        await self._all(self.group.save(str(folder)), "the learner's checkpoint")
+        await self._all(self.group.save(_absolute(folder)), "the learner's checkpoint")
 
     async def load(self, folder: Path) -> None:
-        await self._all(self.group.load(str(folder)), "loading the learner's checkpoint")
+        await self._all(self.group.load(_absolute(folder)), "loading the learner's checkpoint")
 
     def close(self) -> None:
         import ray
@@ -71,6 +79,11 @@ class RayLearner:
         for placement in self.group.resource_pool.pgs or []:  # else their CPUs stay taken
             remove_placement_group(placement)
         self._buckets.close()
+
+
+def _absolute(folder: Path) -> str:
+    """Processes of other nodes have other working folders."""
+    return str(folder.resolve())
 
 
 @asynccontextmanager
@@ -94,7 +107,10 @@ def _worker_group(model: str, config: LearnerConfig, objective: ObjectiveConfig,
     from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, RayWorkerGroup
 
     on_gpu = has_gpu()
-    pool = RayResourcePool([config.num_ranks], use_gpu=on_gpu, max_colocate_count=1)
+    placed = Session.places.rank_groups(learner_role(config, model), config.start_timeout_s)
+    counts = [group.bundle_count for group in placed] if placed else [config.num_ranks]
+    pool = RayResourcePool(counts, use_gpu=on_gpu, max_colocate_count=1)
+    pool.pgs = placed
     rank_class = _rank_class(model, config, objective, temperature, seed)
     return RayWorkerGroup(
         pool,

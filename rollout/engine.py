@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rollout.budget import ThinkingBudget
 from rollout.precision import Precision, resolve_precision
 from rollout.types import FinishReason, SamplingParams
+from rollout.weight_inbox import WeightInbox
 
 
 class EngineConfig(BaseModel):
@@ -64,6 +65,7 @@ class Engine:
         self.num_progress = 0
         self._next_request = 0
         self._llm: Any = None
+        self._inbox: WeightInbox | None = None
 
     async def start(self) -> int:
         """Load the model and answer with the process id. Takes 15 to 30 s."""
@@ -220,10 +222,14 @@ class Engine:
         await self._llm.pause_generation(mode="keep", clear_cache=False)
         await self._llm.start_weight_update()
 
-    async def load_bucket(self, bucket: dict[str, Any]) -> None:
-        """Load one bucket (see `rollout/weight_receiver.py`)."""
+    async def load_bucket(self, bucket: dict[str, Any], payload: Any = None) -> None:
+        """Load one bucket (see `rollout/weight_receiver.py`); `payload` has its bytes where its file is elsewhere."""
         from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
 
+        if payload is not None:
+            self._inbox = self._inbox or WeightInbox()
+            self._inbox.fill(payload)
+            bucket = bucket | {"path": self._inbox.path}
         _check_on_this_host(bucket["path"])
         await self._llm.update_weights(WeightTransferUpdateRequest(update_info=bucket))
 
@@ -247,8 +253,8 @@ def parse_cores(text: str) -> set[int]:
 def _check_on_this_host(path: str) -> None:
     if not os.path.exists(path):
         raise FileNotFoundError(
-            f"weight bucket {path} is not on this host: for the host-memory backend an engine and learner rank 0 "
-            "must share a host"
+            f"weight bucket {path} is not here, though learner rank 0 is on this node: containers of one node must "
+            "share /dev/shm"
         )
 
 

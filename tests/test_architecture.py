@@ -18,7 +18,13 @@ VERL_PLUGIN = tuple(f"rl/verl_{part}.py" for part in ("plugin", "platform", "con
 DOORS = {  # files, or folders with a slash at the end
     "deepspeed": ("rl/deepspeed_learner.py", "rl/deepspeed_weights.py"),
     "vllm": ("rollout/",),
-    "ray": ("rl/cluster.py", "rl/learner_group.py", "rewards/ray_service.py"),  # the last: replicas of the service
+    "ray": (
+        "rl/cluster.py",
+        "rl/learner_group.py",
+        "rl/nodes.py",
+        "rl/bucket_relay.py",
+        "rewards/ray_service.py",  # replicas of the service
+    ),
     "verl": ("rl/learner_group.py", "rl/batch.py", "rl/log.py", *VERL_PLUGIN),
     "sympy": ("rewards/verifiers/",),
     "math_verify": ("rewards/verifiers/",),

@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import json
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -19,7 +19,9 @@ from rl.collect import GroupSampler
 from rl.curation.queries import Query
 from rl.files import read_lines
 from rl.models import resolve_model, stop_token_ids
+from rl.placement import Role
 from rl.plugins import check_name, find_function
+from rl.roles import engine_role
 from rl.seeds import derive_seed
 from rollout.engine import EngineConfig
 from rollout.sampler import EngineLost
@@ -228,6 +230,19 @@ class GeneratorRespondent:
         return [{"text": text, "finish_reason": "stop"} for text in texts]
 
 
-def engines_of(configs: Sequence[RespondentConfig | None]) -> int:
-    """How many engines run at once at most: respondents take turns."""
-    return max((c.engine.num_engines for c in configs if c is not None and c.model is not None), default=0)
+def engine_roles(configs: Iterable[RespondentConfig | None]) -> list[Role]:
+    """Room for the engines of the largest respondent: they take turns."""
+    asked = [(config.engine, config.model) for config in configs if config is not None and config.model is not None]
+    roles = [engine_role(engine, resolve_model(model)) for engine, model in asked]
+    paths = tuple(dict.fromkeys(path for role in roles for path in role.paths))
+    if not roles:
+        return []
+    return [
+        Role(
+            kind="engine",
+            name="engine",
+            count=max(role.count for role in roles),
+            gpus=max(role.gpus for role in roles),
+            paths=paths,
+        )
+    ]

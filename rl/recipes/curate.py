@@ -8,7 +8,7 @@ from rl.curation.candidates import Candidate, pass_rate
 from rl.curation.config import CurateConfig
 from rl.curation.funnel import Funnel
 from rl.curation.queries import Query, read_queries, reserve
-from rl.curation.respondents import engines_of
+from rl.curation.respondents import engine_roles
 from rl.curation.review import apply_verdicts, write_review
 from rl.curation.selection import conversation_row
 from rl.curation.similarity import HeldOut
@@ -28,6 +28,7 @@ from rl.curation.work import (
 )
 from rl.files import write_rows
 from rl.log import RunLog
+from rl.roles import reward_roles
 from rl.types import StepMetrics
 
 
@@ -36,10 +37,11 @@ async def curate(config: CurateConfig, log: RunLog) -> None:
     funnel = Funnel()
     pool = read_queries(config.queries, config.seed, funnel)  # before anything starts: a bad row is found in a second
     reserved, training, held_out = reserve(pool, config.validation, config.seed, funnel)
-    num_engines = engines_of([config.query_filters.without_thinking, config.candidates, config.pairs])
+    asked = [config.query_filters.without_thinking, config.candidates, config.pairs]
+    roles = [*engine_roles(asked), *reward_roles(config.rewards, log.folder)]
     log.stage("starting Ray and the scorer")
     async with (
-        ray_session(config.ray, max(num_engines, 1)),
+        ray_session(config.ray, roles, log.message),
         open_scorer(config.rewards, log.folder, on_cluster=config.ray.address is not None) as scorer,
     ):
         await make_data(config, log, scorer, funnel, reserved, training, held_out)

@@ -17,6 +17,7 @@ from rl.log import RunLog
 from rl.metrics import rollout_metrics
 from rl.models import resolve_model, stop_token_ids
 from rl.prompts import PromptStream
+from rl.roles import engine_role, learner_role, reward_roles
 from rl.sample_rows import student_rows
 from rl.shutdown import stop_on_signal
 from rl.teacher import AlignmentConfig
@@ -43,16 +44,20 @@ async def open_parts(config: DistillConfig, log: RunLog, vocabulary_size: int) -
     alignment = AlignmentConfig(teacher=beside, divergence=config.divergence, vocabulary_size=vocabulary_size)
     objective = config.loss if served else alignment
     judges = bool(config.evals)
-    num_cpus = config.engine.num_engines + config.learner.num_ranks + served * config.teacher.engine.num_engines
+    roles = [learner_role(config.learner, model, log.folder), engine_role(config.engine, model)]
+    roles += [engine_role(config.teacher.engine, teacher, "teacher")] if served else []
+    roles += reward_roles(config.rewards, log.folder) if judges else []
     suites = fitting_prompts(config.engine, model, config.evals)
     log.stage("starting Ray")
-    async with ray_session(config.ray, num_cpus), AsyncExitStack() as stack:
+    async with ray_session(config.ray, roles, log.message), AsyncExitStack() as stack:
         log.stage("starting the engines, the learner and the teacher")
         sampler, learner, teachers, scorer = await enter_together(
             stack,
             open_sampler(model, config.engine, stop_token_ids(model), seed),
             open_learner(model, config.learner, objective, temperature=temperature, seed=seed),
-            open_sampler(teacher, config.teacher.engine, stop_token_ids(teacher), seed) if served else nullcontext(),
+            open_sampler(teacher, config.teacher.engine, stop_token_ids(teacher), seed, "teacher")
+            if served
+            else nullcontext(),
             open_scorer(config.rewards, log.folder, on_cluster=bool(config.ray.address)) if judges else nullcontext(),
         )
         evals = Evals(config.evals, sampler, scorer, log, seed=seed, num_steps=config.num_steps, prompts=suites)

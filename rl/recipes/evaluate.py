@@ -7,6 +7,7 @@ from rl.evals import Evals, read_suites
 from rl.log import RunLog
 from rl.model_files import check_same_model
 from rl.models import resolve_model, stop_token_ids
+from rl.roles import engine_role, reward_roles
 from rl.types import StepMetrics
 
 
@@ -18,8 +19,9 @@ async def evaluate(config: EvaluateConfig, log: RunLog) -> StepMetrics:
     check_same_model(log.folder, model)
     (log.folder / "metrics.jsonl").unlink(missing_ok=True)  # its one row is made anew, from responses that are kept
     log.stage("starting the engines and the scorer")
+    roles = [engine_role(engine, model), *reward_roles(config.rewards, log.folder)]
     async with (
-        ray_session(config.ray, engine.num_engines),
+        ray_session(config.ray, roles, log.message),
         open_scorer(config.rewards, log.folder, on_cluster=config.ray.address is not None) as scorer,
         open_sampler(model, engine, stop_token_ids(model), config.seed) as sampler,
     ):

@@ -8,10 +8,11 @@ from rl.curation.config import FuseConfig
 from rl.curation.funnel import Funnel
 from rl.curation.fusion import Solved, fuse, keep_unseen_conversations, of_candidate, of_direct, of_row
 from rl.curation.queries import keep_unseen, read_held_out, read_queries
-from rl.curation.respondents import engines_of
+from rl.curation.respondents import engine_roles
 from rl.curation.work import find_candidates, find_direct, keep_few, keep_good, keep_passed, open_work
 from rl.files import write_rows
 from rl.log import RunLog
+from rl.roles import reward_roles
 from rl.row_stream import RowStream
 from rl.types import StepMetrics
 
@@ -23,8 +24,9 @@ async def make_set(config: FuseConfig, log: RunLog) -> None:
     queries = keep_unseen(read_queries(config.queries, config.seed, funnel), held_out, funnel)  # before anything starts
     drawn = keep_unseen_conversations(draw_plain(config, funnel), held_out, funnel)
     log.stage("starting Ray and the scorer")
+    roles = [*engine_roles([config.thinking, config.without_thinking]), *reward_roles(config.rewards, log.folder)]
     async with (
-        ray_session(config.ray, max(engines_of([config.thinking, config.without_thinking]), 1)),
+        ray_session(config.ray, roles, log.message),
         open_scorer(config.rewards, log.folder, on_cluster=config.ray.address is not None) as scorer,
     ):
         with open_work(log.folder / "journal", scorer, funnel, log, config.seed) as work:

@@ -20,6 +20,7 @@ from rl.metrics import ErrorRateGuard, group_metrics
 from rl.models import resolve_model, stop_token_ids
 from rl.prompts import PromptStream
 from rl.reward_statistics import RewardStatistics
+from rl.roles import engine_role, learner_role, reward_roles
 from rl.sample_rows import scored_rows
 from rl.shutdown import stop_on_signal
 from rl.weight_sync import publish_weights
@@ -40,10 +41,11 @@ async def open_parts(config: GRPOConfig, log: RunLog) -> AsyncIterator[Parts]:
     """Start everything that lives in other processes, and stop it with the run."""
     model = resolve_model(config.model)
     temperature, seed = config.sampling.temperature, config.seed
-    num_cpus = config.engine.num_engines + config.learner.num_ranks
+    parts = [learner_role(config.learner, model, log.folder), engine_role(config.engine, model)]
+    roles = [*parts, *reward_roles(config.rewards, log.folder)]
     suites = fitting_prompts(config.engine, model, config.evals)
     log.stage("starting Ray")
-    async with ray_session(config.ray, num_cpus), AsyncExitStack() as stack:
+    async with ray_session(config.ray, roles, log.message), AsyncExitStack() as stack:
         log.stage("starting the engines, the learner and the scorer")
         sampler, learner, scorer = await enter_together(
             stack,

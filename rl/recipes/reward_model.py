@@ -8,6 +8,7 @@ from rl.log import RunLog
 from rl.models import resolve_model
 from rl.pair_evals import PairEvals, read_held_out
 from rl.pairs import pair_stream
+from rl.roles import learner_role
 from rollout.chat import Chat
 
 
@@ -19,7 +20,7 @@ async def train(config: RewardModelConfig, log: RunLog) -> None:
     held_out = read_held_out(config, chat)
     log.stage("starting Ray and the learner")
     async with (
-        ray_session(config.ray, config.learner.num_ranks),
+        ray_session(config.ray, [learner_role(config.learner, model, log.folder)], log.message),
         open_learner(model, config.learner, config.loss, seed=config.seed) as learner,
     ):
         await learn_from(

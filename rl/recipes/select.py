@@ -4,11 +4,12 @@ from rl.cluster import open_scorer, ray_session
 from rl.curation.config import SelectConfig
 from rl.curation.funnel import Funnel
 from rl.curation.queries import keep_unseen, read_held_out, read_queries
-from rl.curation.respondents import engines_of
+from rl.curation.respondents import engine_roles
 from rl.curation.selection import used_queries
 from rl.curation.work import open_work, select_pairs
 from rl.files import write_rows
 from rl.log import RunLog
+from rl.roles import reward_roles
 
 
 async def select(config: SelectConfig, log: RunLog) -> None:
@@ -18,8 +19,9 @@ async def select(config: SelectConfig, log: RunLog) -> None:
     queries = keep_unseen(read_queries(config.queries, config.seed, funnel), held_out, funnel)
     used = used_queries(config.exclude)
     data = log.folder / "data"
+    roles = [*engine_roles([config.pairs]), *reward_roles(config.rewards, log.folder)]
     async with (
-        ray_session(config.ray, max(engines_of([config.pairs]), 1)),
+        ray_session(config.ray, roles, log.message),
         open_scorer(config.rewards, log.folder, on_cluster=config.ray.address is not None) as scorer,
     ):
         with open_work(log.folder / "journal", scorer, funnel, log, config.seed) as work:

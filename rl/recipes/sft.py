@@ -14,6 +14,7 @@ from rl.example_loop import learn_from
 from rl.learner_group import RayLearner, open_learner
 from rl.log import RunLog
 from rl.models import resolve_model, stop_token_ids
+from rl.roles import engine_role, learner_role, reward_roles
 from rl.weight_sync import publish_weights
 from rollout.chat import Chat
 
@@ -30,10 +31,11 @@ async def open_parts(config: SFTConfig, log: RunLog) -> AsyncIterator[Parts]:
     """The learner; and for evaluations the engines and the scorer, which get its weights when they are needed."""
     model = resolve_model(config.model)
     judges, seed = bool(config.evals), config.seed
-    num_cpus = config.learner.num_ranks + judges * config.engine.num_engines
+    roles = [learner_role(config.learner, model, log.folder)]
+    roles += [engine_role(config.engine, model), *reward_roles(config.rewards, log.folder)] if judges else []
     suites = fitting_prompts(config.engine, model, config.evals)
     log.stage("starting Ray")
-    async with ray_session(config.ray, num_cpus), AsyncExitStack() as stack:
+    async with ray_session(config.ray, roles, log.message), AsyncExitStack() as stack:
         log.stage("starting the learner")
         learner, sampler, scorer = await enter_together(
             stack,

