@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ class RayLearner:
         self._buckets.close()
 
 
-async def _lost_rank(answers: list[asyncio.Future[Any]]) -> int | None:
+async def _lost_rank(answers: Sequence[asyncio.Future[Any]]) -> int | None:
     """The rank whose process is gone, if one is: the others often fail first, when its connection breaks."""
     from ray.exceptions import NodeDiedError, RayActorError, WorkerCrashedError
 

@@ -98,6 +98,16 @@ async def test_a_gradient_that_is_no_number_changes_nothing(ray_cluster, tmp_pat
     assert largest_gap(weights["before"], weights["on"]) > 0
 
 
+async def test_one_rank_skips_it_too(learner, tmp_path):
+    """The session's learner is left as it was found."""
+    await learner.save(tmp_path / "before")
+    skipped = await learner.update(poisoned(batch_of(num_ranks=1), rank=0))
+    await learner.save(tmp_path / "after")
+    await learner.load(tmp_path / "before")
+    assert skipped["optim/skipped"] == 1
+    assert largest_gap(saved_weights(tmp_path / "before"), saved_weights(tmp_path / "after")) == 0
+
+
 def test_an_update_that_is_no_number_is_counted_in_no_mean():
     from rl.finite_updates import UpdateCounter
 
