@@ -16,7 +16,7 @@ from rl.log import deterministic, read_metrics
 from tests.commands import LIMIT_S, finish, start_run, wait_for_step
 
 SFT, GRPO = "configs/smoke/sft.yaml", "configs/smoke/grpo.yaml"
-SFT_STEPS, GRPO_STEPS = 24, 5
+SFT_STEPS, GRPO_STEPS = 12, 5
 FULL_S = 60  # how long what is orphaned may live
 
 pytestmark = pytest.mark.slow
@@ -88,16 +88,16 @@ def test_nothing_outlives_a_killed_driver(tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A disk of 16 MiB, on which one checkpoint of the smallest model fits, and a function that makes it larger."""
+    """A disk of 6 MiB, on which two checkpoints of the smallest model fit, and a function that makes it larger."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", folder], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder], capture_output=True).returncode:
         pytest.skip("no disk can be mounted here")
     yield folder, lambda: subprocess.run(["mount", "-o", "remount,size=256m", folder], check=True)
     subprocess.run(["umount", folder], check=True)
 
 
-def test_a_disk_that_fills_during_a_checkpoint_leaves_the_last_good_one(whole_sft, small_disk):
+def test_the_last_good_checkpoint_outlives_a_full_disk(whole_sft, small_disk):
     folder, enlarge = small_disk
     changes = [f"num_steps={SFT_STEPS}", "learner.num_ranks=2"]
     process = start_run(SFT, folder, *changes, "log.name=run", "log.sinks=[]")
@@ -108,8 +108,9 @@ def test_a_disk_that_fills_during_a_checkpoint_leaves_the_last_good_one(whole_sf
     assert "cannot save the checkpoint of step" in message
     assert "GiB free" in message
     assert f"--resume {folder}/run" in message
-    (good,) = complete_steps(folder / "run" / "checkpoints")
-    assert [path.name for path in (folder / "run" / "checkpoints").iterdir()] == [f"step-{good}"]
+    good = complete_steps(folder / "run" / "checkpoints")
+    assert good == [1, 2]
+    assert sorted(path.name for path in (folder / "run" / "checkpoints").iterdir()) == ["step-1", "step-2"]
     enlarge()
     finish(start_run(SFT, folder, *changes, "log.sinks=[]", "--resume", str(folder / "run")))
     assert rows(folder / "run") == rows(whole_sft)
