@@ -27,8 +27,8 @@ LIST_LIMIT_S = 10.0  # for the list of tasks
 class HttpScorerConfig(BaseModel):
     """A service by its `url`. A call carries `chunk_size` requests or `chunk_mib`, and is over after `timeout_s`.
 
-    What it did not answer is asked for again, `max_retries` times with growing, random pauses. The token is read from
-    the environment variable `token_env`, if it is set.
+    What it did not answer is asked for again, `max_retries` times with growing, random pauses, by default long enough
+    for a service that is gone for a minute. The token is read from the environment variable `token_env`, if it is set.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,7 +36,7 @@ class HttpScorerConfig(BaseModel):
     url: str = Field(pattern=r"^https?://[^/]")
     token_env: str = DEFAULT_TOKEN_ENV
     timeout_s: float = Field(300, gt=0)
-    max_retries: int = Field(4, ge=0)
+    max_retries: int = Field(10, ge=0)
     first_pause_s: float = Field(0.5, gt=0)
     chunk_size: int = Field(64, ge=1)
     chunk_mib: float = Field(16, gt=0)

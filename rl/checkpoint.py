@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -14,15 +15,21 @@ from rl.learner import Learner
 
 MANIFEST = "complete.json"
 
+log = logging.getLogger(__name__)
+
 
 class CheckpointConfig(BaseModel):
-    """`every_steps` 0 saves at the end only; the newest `keep` checkpoints stay."""
+    """`every_steps` 0 saves at the end only; the newest `keep` checkpoints stay.
+
+    A run whose learner is lost starts again from the newest one, `max_restarts` times (docs/faults.md).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     every_steps: int = Field(0, ge=0)
     keep: int = Field(2, ge=1)
     at_end: bool = True
+    max_restarts: int = Field(3, ge=0)
 
 
 class Stateful(Protocol):
@@ -50,8 +57,11 @@ class Checkpointer:
         self.stopping = False  # set from a signal: save at the next step and leave
 
     async def resume(self) -> int:
-        """Load the newest complete checkpoint; answers with its step, 0 where there is none."""
-        step = latest_step(self.folder)
+        """Load the newest complete checkpoint; answers with its step, 0 where there is none.
+
+        One that is damaged is named and passed over. Raises ValueError where nothing else is there.
+        """
+        step = self._newest_whole()
         if step == 0:
             return 0
         path = self.folder / f"step-{step}"
@@ -62,6 +72,20 @@ class Checkpointer:
             raise ValueError(f"{path} has no state of {absent}: an earlier version made it; go on with that one")
         for name, part in self.parts.items():
             part.load(states[name])
+        return step
+
+    def _newest_whole(self) -> int:
+        step = latest_step(self.folder)
+        damaged = {number: fault for number, path in _checkpoints(self.folder).items() if (fault := _fault_of(path))}
+        faults = "; ".join(f"step-{number}: {damaged[number]}" for number in sorted(damaged) if number > step)
+        if faults and step == 0:
+            raise ValueError(
+                f"resume: no checkpoint under {self.folder} is whole ({faults}): put back what is missing, or remove "
+                "them to begin with the first step"
+            )
+        if faults:
+            text = "checkpoints under %s are damaged (%s): the run goes on from step %d"
+            log.warning(text, self.folder, faults, step, extra={"event": "checkpoint_damaged"})
         return step
 
     def is_due(self, step: int) -> bool:
@@ -104,23 +128,31 @@ class Checkpointer:
 
 def complete_steps(folder: Path) -> list[int]:
     """Steps whose checkpoint is whole: its manifest is there and every file has the size it names."""
-    steps = []
-    for path in folder.glob("step-*"):
-        if path.name.removeprefix("step-").isdigit() and _is_whole(path):
-            steps.append(int(path.name.removeprefix("step-")))
-    return sorted(steps)
+    return sorted(step for step, path in _checkpoints(folder).items() if not _fault_of(path))
 
 
 def latest_step(folder: Path) -> int:
     return max(complete_steps(folder), default=0)
 
 
-def _is_whole(path: Path) -> bool:
+def _checkpoints(folder: Path) -> dict[int, Path]:
+    """Folders of checkpoints by step, damaged ones too."""
+    numbers = {path.name.removeprefix("step-"): path for path in folder.glob("step-*")}
+    return {int(number): path for number, path in numbers.items() if number.isdigit()}
+
+
+def _fault_of(path: Path) -> str:
+    """What a checkpoint lacks, nothing where it is whole."""
     try:
-        sizes = json.loads((path / MANIFEST).read_text())
-        return all((path / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError):
-        return False
+        for name, size in json.loads((path / MANIFEST).read_text()).items():
+            found = (path / name).stat().st_size
+            if found != size:
+                return f"{name} has {found} bytes of {size}"
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+    except ValueError:
+        return f"{MANIFEST} is no JSON"
+    return ""
 
 
 def _seal(folder: Path) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from rewards.cli import add_commands as add_reward_commands
+from rl.faults import RunStopped
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse and run; user errors are one message and exit code 2, a failed stage of a pipeline one and 1."""
+    """Parse and run; user errors are one message and exit code 2, what ended a run one and 1."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     # argparse takes no more of a list of arguments after an option such as --resume.
@@ -19,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.overrides += rest
     try:
         return options.run(options) or 0
-    except (ValueError, ChildProcessError) as error:
+    except (ValueError, ChildProcessError, RunStopped) as error:
         print(f"sharpen: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
 

@@ -8,6 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from rewards.combine import soft_overlong
 from rewards.types import RewardRequest, RewardResult
+from rl.faults import RunStopped
 from rl.prompts import Draw
 from rl.reward_statistics import Recombine, as_scored
 from rl.seeds import derive_seed
@@ -136,7 +137,7 @@ class Collector(Generic[GroupType]):
         """The next `count` groups that `keep` has no reason to drop, and what was dropped.
 
         They are in the order of their draws, fewer after `max_draws_per_step` settled ones. Raises TimeoutError
-        naming the prompt that did not come, and RuntimeError when not one group was kept.
+        naming the prompt that did not come, and RunStopped when not one group was kept.
         """
         taken: list[GroupType] = []
         dropped: dict[str, int] = {}
@@ -157,7 +158,7 @@ class Collector(Generic[GroupType]):
         if not taken:
             reasons = ", ".join(f"{reason} {times} times" for reason, times in sorted(dropped.items()))
             example = f" (for example: {failure})" if failure else ""
-            raise RuntimeError(
+            raise RunStopped(
                 f"no group to learn from after {self.max_draws_per_step} draws ({reasons}): the task is too hard or "
                 f"too easy for the model, or its reward fails{example}; see group_filters and max_draws_per_step"
             )

@@ -1,5 +1,6 @@
 """One rank of the learner on DeepSpeed ZeRO."""
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from rl.deepspeed_weights import ShardedWeights
 from rl.divergence_head import Alignment
 from rl.experts import load_balancing_coefficient
+from rl.finite_updates import UpdateCounter
 from rl.learner import Bucket, LearnerConfig, scheduled_lr
 from rl.objectives import ObjectiveConfig, make_objective
 from rl.pairwise import PairwiseConfig
@@ -90,7 +92,7 @@ class DeepSpeedRank:
         self.objective = make_objective(objective)
         self.frozen = self._make_frozen() if self.objective.needs_frozen else None
         self.teacher = self._make_teacher(objective, temperature) if isinstance(objective, AlignmentConfig) else None
-        self.num_updates = 0
+        self.counter = UpdateCounter()
         self._norm: float | None = None
         if config.zero_stage == 0 and self.is_trained:
             self._clip_before_step()
@@ -156,6 +158,9 @@ class DeepSpeedRank:
         def clip(optimizer: torch.optim.Optimizer, *_: Any) -> None:
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             self._norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+            if not math.isfinite(self._norm):  # the other stages skip such a step by themselves
+                for parameter in parameters:
+                    parameter.grad = None
 
         optimizer.register_step_pre_hook(clip)
 
@@ -174,7 +179,7 @@ class DeepSpeedRank:
     def update(self, updates: list[RankUpdate]) -> StepMetrics:
         """Train on one step's updates; metrics are global and the same on every rank.
 
-        Raises FloatingPointError when a loss or gradient norm is not finite.
+        An update whose gradient is not finite is skipped, on all ranks. Raises FloatingPointError after some in a row.
         """
         sums: dict[str, Tensor] = {}
         norms, start = [], self._start_logprobs(updates)
@@ -185,15 +190,16 @@ class DeepSpeedRank:
             for micro, weight, start_N in zip(update.micro_batches, update.weights, start_logprobs, strict=True):
                 self._accumulate(sums, *self._backward(micro, weight, start_N, update.counts))
             norms.append(self.step())
-        optim = {"optim/grad_norm": sum(norms) / len(norms), "optim/lr": rates[-1], "optim/updates": self.num_updates}
+        optim = self.counter.metrics(norms) | {"optim/lr": rates[-1]}
         return self.objective.metrics(self._reduce(sums), len(updates)) | self.routing.metrics() | optim
 
     def step(self) -> float:
         """One optimizer step; the global norm of its gradients before clipping."""
+        self._norm = None
         self.engine.step()
         self.routing.end_update()
         norm = self._grad_norm()
-        self.num_updates += 1
+        self.counter.count(norm)
         return norm
 
     def _count_experts(self, update: RankUpdate) -> None:
@@ -226,8 +232,6 @@ class DeepSpeedRank:
         )
         loss, sums = self.objective(micro, computed, counts)
         loss = loss + self.routing.loss()
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"loss of update {self.num_updates} on rank {self.rank} is {loss.item()}")
         # DeepSpeed averages over the ranks, and the loss is already a part of the global one.
         self.engine.backward(loss * (self.num_ranks * weight), scale_wrt_gas=False)
         return sums, weight
@@ -260,17 +264,14 @@ class DeepSpeedRank:
             return self.frozen(*micro.model_inputs)[0]
 
     def _set_lr(self) -> float:
-        rate = scheduled_lr(self.config.optimizer, self.num_updates)
+        rate = scheduled_lr(self.config.optimizer, self.counter.num_updates)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         return rate
 
     def _grad_norm(self) -> float:
         norm = self._norm if self.config.zero_stage == 0 else self.engine.get_global_grad_norm()
-        norm = float("nan") if norm is None else float(norm)
-        if not torch.isfinite(torch.tensor(norm)):
-            raise FloatingPointError(f"gradient norm of update {self.num_updates} is {norm}: lower the learning rate")
-        return norm
+        return math.nan if norm is None else float(norm)
 
     def num_buckets(self) -> int:
         return len(self.weights.buckets)
@@ -281,7 +282,7 @@ class DeepSpeedRank:
 
     def save(self, folder: str) -> None:
         """Optimizer and sharded state for an exact resume, and the weights as a Hugging Face folder `model/`."""
-        state = {"num_updates": self.num_updates, "objective": self.objective.state()}
+        state = self.counter.state() | {"objective": self.objective.state()}
         self.engine.save_checkpoint(folder, tag="learner", client_state=state, save_latest=False)
         self.weights.save(Path(folder) / "model", self.model_name)
         dist.barrier()
@@ -291,5 +292,5 @@ class DeepSpeedRank:
         path, state = self.engine.load_checkpoint(folder, tag="learner")
         if path is None:
             raise ValueError(f"resume: {folder} holds no learner checkpoint")
-        self.num_updates = state["num_updates"]
+        self.counter.load(state)
         self.objective.load(state["objective"])

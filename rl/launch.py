@@ -21,6 +21,7 @@ from rl.pipeline_report import build_pipeline_report
 from rl.plugins import find_function
 from rl.report import build_report
 from rl.stages import make_stages
+from rl.supervision import run_supervised
 
 # Each is `async (config, log) -> None`, and is imported when it is run.
 RECIPES: dict[str, str] = {
@@ -44,11 +45,8 @@ def launch(config_path: str, overrides: list[str], resume: Path | None) -> int:
     if resume is not None and isinstance(config, PipelineConfig):
         make_stages(config, folder)  # what it refuses must not be written below
     write_config(folder, config)
-    with RunLog(folder, config.log, recipe=config.recipe, num_steps=config.num_steps) as log:
-        log.message(f"run folder {folder}")
-        log.message(config.in_words())
-        recipe: Any = find_function(RECIPES[config.recipe], {}, "recipe")
-        asyncio.run(recipe(config, log))
+    recipe: Any = find_function(RECIPES[config.recipe], {}, "recipe")
+    log = run_supervised(recipe, config, folder)
     log.message(f"report: {write_report(folder)}")
     return 0
 

@@ -1,8 +1,9 @@
 """The learner's ranks as a verl worker group on a Ray resource pool, behind the `Learner` protocol."""
 
 import asyncio
+import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ from rl.bucket_files import BucketFiles
 from rl.bucket_relay import BucketRelay, own_node_id
 from rl.cluster import NO_ANSWER_S, answer_within, await_reference
 from rl.experts import check_experts
+from rl.faults import LearnerLost, RunStopped
 from rl.learner import Bucket, LearnerConfig
 from rl.nodes import Session, has_gpu
 from rl.objectives import ObjectiveConfig
 from rl.roles import learner_role
 from rl.types import StepMetrics, TrainBatch
 from rollout.engine import parse_cores
+
+log = logging.getLogger(__name__)
 
 
 class RayLearner:
@@ -29,14 +33,27 @@ class RayLearner:
         self._node_id: str | None = None  # of rank 0
 
     async def _all(self, references: list[Any], what: str) -> list[Any]:
-        answers = asyncio.gather(*(await_reference(reference) for reference in references))
-        return await answer_within(answers, self.config.update_timeout_s, what)
+        """All ranks' answers. Raises LearnerLost where a rank is gone, or hangs beyond `update_timeout_s`."""
+        answers = [asyncio.ensure_future(await_reference(reference)) for reference in references]
+        try:
+            return await answer_within(asyncio.gather(*answers), self.config.update_timeout_s, what)
+        except TimeoutError as error:
+            raise LearnerLost(f"{error} (learner.update_timeout_s)") from error
+        except FloatingPointError as error:
+            raise RunStopped(str(getattr(error, "cause", error))) from error
+        except Exception as error:
+            lost = await _lost_rank(answers)
+            if lost is None:
+                raise
+            raise LearnerLost(f"learner rank {lost} is gone, in {what}") from error
 
     async def update(self, batch: TrainBatch) -> StepMetrics:
         """One step's optimizer updates; metrics are global."""
         from rl.deepspeed_learner import shares
 
         answers = await self._all(self.group.update(shares(batch, self.num_ranks)), "the learner's update")
+        if answers[0]["optim/skipped"]:
+            log.warning("an update without a finite gradient was skipped", extra={"event": "update_skipped"})
         return answers[0]
 
     async def evaluate(self, batch: TrainBatch) -> StepMetrics:
@@ -84,6 +101,23 @@ class RayLearner:
 def _absolute(folder: Path) -> str:
     """Processes of other nodes have other working folders."""
     return str(folder.resolve())
+
+
+async def _lost_rank(answers: Sequence[asyncio.Future[Any]]) -> int | None:
+    """The rank whose process is gone, if one is: the others often fail first, when its connection breaks."""
+    from ray.exceptions import NodeDiedError, RayActorError, WorkerCrashedError
+
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + NO_ANSWER_S
+    while True:
+        ended = [(rank, answer) for rank, answer in enumerate(answers) if answer.done() and not answer.cancelled()]
+        for rank, answer in ended:
+            if isinstance(answer.exception(), RayActorError | WorkerCrashedError | NodeDiedError):
+                return rank
+        waiting = [answer for answer in answers if not answer.done()]
+        if not waiting or clock() > deadline:
+            return None
+        await asyncio.wait(waiting, timeout=deadline - clock(), return_when="FIRST_COMPLETED")
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from rl.faults import EventFile
 from rl.plugins import check_name, find_function
 from rl.progress import Progress
 from rl.types import StepMetrics
@@ -74,6 +75,7 @@ class RunLog:
         self._last_write = time.perf_counter()
         self._sinks: list[Sink] = []
         self._stack = ExitStack()
+        self._events = EventFile(folder, show=self._progress.message)
 
     def __enter__(self) -> "RunLog":
         with ExitStack() as stack:  # a sink that does not open leaves nothing open behind it
@@ -86,8 +88,9 @@ class RunLog:
             self._logger.setLevel(logging.INFO)
             self._logger.propagate = False
             for logger in (self._logger, *map(logging.getLogger, PACKAGES)):
-                logger.addHandler(handler)
-                stack.callback(logger.removeHandler, handler)
+                for each in (handler, self._events):
+                    logger.addHandler(each)
+                    stack.callback(logger.removeHandler, each)
             self._sinks = [_open_sink(name, self.folder, stack) for name in self.config.sinks]
             self._stack = stack.pop_all()
         return self
@@ -101,6 +104,10 @@ class RunLog:
         """A line for people: console and log.txt."""
         self._logger.info(text)
         self._progress.message(text)
+
+    def event(self, kind: str, detail: str) -> None:
+        """A message that is a row of events.jsonl, too."""
+        self._logger.warning(detail, extra={"event": kind})
 
     def stage(self, text: str) -> None:
         """What the run does now."""
@@ -126,6 +133,7 @@ class RunLog:
         row = metrics | self._wall_clock(metrics)
         _append(self.folder / "metrics.jsonl", [{"step": step} | {k: _finite(row[k]) for k in sorted(row)}])
         self._progress.step(step, row)
+        self._events.step = step
         for sink in self._sinks:
             sink(step, row)
 
@@ -176,6 +184,7 @@ class RunLog:
 
     def truncate_after(self, step: int) -> None:
         """Drop what was written past a checkpoint: the resumed run writes it again."""
+        self._events.step = step
         path = self.folder / "metrics.jsonl"
         if path.exists():
             kept = [row for row in read_metrics(self.folder) if row["step"] <= step and step > 0]

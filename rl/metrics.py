@@ -9,6 +9,7 @@ import numpy as np
 from rewards.combine import Combination, is_vetoed
 from rl.advantages import is_flat
 from rl.budget_curve import thinking_cut_rate
+from rl.faults import RunStopped
 from rl.filters import GroupFilter
 from rl.types import ScoredGroup, StepMetrics
 from rollout.types import Episode, Group
@@ -110,7 +111,7 @@ class ErrorRateGuard:
         return watched
 
     def check(self) -> StepMetrics:
-        """The error rates since the last check. Raises RuntimeError naming the task, the rate and one reason."""
+        """The error rates since the last check. Raises RunStopped naming the task, the rate and one reason."""
         groups, self._groups = self._groups, []
         failed = [
             (group.group.prompt.task, reward) for group in groups for reward in group.rewards if reward.score is None
@@ -119,7 +120,7 @@ class ErrorRateGuard:
         assert total, "a step judges at least one response"
         if len(failed) / total > self.max_error_rate:
             task, reward = failed[0]
-            raise RuntimeError(
+            raise RunStopped(
                 f"{len(failed)} of {total} responses could not be scored, above max_error_rate = "
                 f"{self.max_error_rate}; task {task!r}, for example: {reward.status}: {reward.reason}"
             )

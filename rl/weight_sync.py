@@ -1,13 +1,11 @@
 """Learner to engines: new weights in buckets through host memory, under a version."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
 
 from rl.learner import Learner
 from rollout.sampler import EngineHandle, EngineLost, Sampler
 
-Answer = TypeVar("Answer")
 UPDATE_TIMEOUT_S = 300.0
 
 
@@ -19,39 +17,36 @@ async def publish_weights(learner: Learner, sampler: Sampler, version: int) -> N
     """
 
     async def restore(engine: EngineHandle) -> None:
-        await _transfer(learner, [engine], version)
+        for why in (await _transfer(learner, [engine], version)).values():
+            raise EngineLost(f"{why}, though it had just started")
 
     sampler.restore = restore
     async with sampler.updating() as seats:
         engines = {seat.engine: seat for seat in seats}
-        for engine in await _transfer(learner, list(engines), version):
-            engines[engine].give_up()
+        for engine, why in (await _transfer(learner, list(engines), version)).items():
+            engines[engine].give_up(why)
 
 
-async def _transfer(learner: Learner, engines: list[EngineHandle], version: int) -> list[EngineHandle]:
-    """Move all buckets; answers with the engines that were lost on the way."""
-    alive = await _on_each(engines, [engine.begin_update() for engine in engines], "begin the weight update")
-    async for bucket in learner.weights():
-        alive = await _on_each(alive, [engine.load_bucket(bucket) for engine in alive], "load a weight bucket")
-    alive = await _on_each(alive, [engine.end_update(version) for engine in alive], "end the weight update")
-    return [engine for engine in engines if engine not in alive]
+async def _transfer(learner: Learner, engines: list[EngineHandle], version: int) -> dict[EngineHandle, str]:
+    """Move all buckets; answers with the engines that were lost on the way, and why.
 
+    Any other error than a lost engine is ours and ends the run.
+    """
+    lost: dict[EngineHandle, str] = {}
 
-async def _on_each(engines: list[EngineHandle], calls: Iterable[Awaitable[Answer]], what: str) -> list[EngineHandle]:
-    """The engines whose call came through. Any other error than a lost engine is ours and ends the run."""
-
-    async def limited(engine: EngineHandle, call: Awaitable[Answer]) -> bool:
+    async def limited(engine: EngineHandle, what: str, call: Callable[[EngineHandle], Awaitable[None]]) -> None:
         try:
-            await asyncio.wait_for(call, UPDATE_TIMEOUT_S)
-        except EngineLost:
-            return False
+            await asyncio.wait_for(call(engine), UPDATE_TIMEOUT_S)
+        except EngineLost as error:
+            lost[engine] = f"{engine.name} could not {what}: {error}"
         except TimeoutError:
-            return False
-        return True
+            lost[engine] = f"{engine.name} could not {what} within {UPDATE_TIMEOUT_S:.0f} s"
 
-    came_through = await asyncio.gather(*(limited(e, c) for e, c in zip(engines, calls, strict=True)))
-    alive = [engine for engine, ok in zip(engines, came_through, strict=True) if ok]
-    if engines and not alive:
-        names = ", ".join(engine.name for engine in engines)
-        raise EngineLost(f"no engine could {what} within {UPDATE_TIMEOUT_S:.0f} s: {names}")
-    return alive
+    async def on_each(what: str, call: Callable[[EngineHandle], Awaitable[None]]) -> None:
+        await asyncio.gather(*(limited(engine, what, call) for engine in engines if engine not in lost))
+
+    await on_each("begin the weight update", lambda engine: engine.begin_update())
+    async for bucket in learner.weights():
+        await on_each("load a weight bucket", lambda engine, bucket=bucket: engine.load_bucket(bucket))  # type: ignore[misc]
+    await on_each("end the weight update", lambda engine: engine.end_update(version))
+    return lost

@@ -1,6 +1,7 @@
 """Sampling over many engines: one prompt in, one group out, whatever happens to an engine on the way."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from rollout.types import Group, Prompt, Sample, SamplingParams
 WATCH_EVERY_S = 2.0
 LIMIT_OF_ATTEMPTS = 3
 Answer = TypeVar("Answer")
+
+log = logging.getLogger(__name__)
 
 
 class EngineLost(Exception):
@@ -58,9 +61,12 @@ class Seat:
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     num_restarts: int = 0
+    why_lost: str = ""
 
-    def give_up(self) -> None:
+    def give_up(self, why: str) -> None:
         """Out of service until the watcher has put another engine here."""
+        if not self.lost.is_set():
+            self.why_lost = why
         self.ready.clear()
         self.lost.set()
 
@@ -151,9 +157,9 @@ class Sampler:
             seat.num_waiting += 1
             try:
                 return await self._until_lost(seat, call(engine))
-            except EngineLost:
+            except EngineLost as error:
                 if seat.engine is engine:  # else it is replaced already
-                    seat.give_up()
+                    seat.give_up(str(error))
             finally:
                 seat.num_waiting -= 1
         raise EngineLost(f"{what}: its engine died {LIMIT_OF_ATTEMPTS} times in a row; see the engine logs")
@@ -203,14 +209,16 @@ class Sampler:
                     count = await asyncio.wait_for(
                         self._until_lost(seat, seat.engine.progress()), self.config.stall_timeout_s
                     )
-                except (EngineLost, TimeoutError):
-                    seat.give_up()
+                except EngineLost as error:
+                    seat.give_up(str(error))
+                except TimeoutError:
+                    seat.give_up(f"{seat.engine.name} has no pulse for {self.config.stall_timeout_s:.0f} s")
                 else:
                     idle = seat.num_waiting == 0 or self._updating.locked()
                     if count != last_count or idle:
                         last_count, last_change = count, clock()
                     if clock() - last_change > self.config.stall_timeout_s:
-                        seat.give_up()
+                        seat.give_up(f"{seat.engine.name} makes no progress for {self.config.stall_timeout_s:.0f} s")
             if seat.lost.is_set():
                 await self._replace(seat)
                 last_count, last_change = -1, clock()
@@ -218,9 +226,11 @@ class Sampler:
     async def _replace(self, seat: Seat) -> None:
         seat.engine.kill()
         if seat.num_restarts == LIMIT_OF_ATTEMPTS:
-            raise EngineLost(f"{seat.engine.name} died {seat.num_restarts + 1} times; see the engine logs")
+            times = seat.num_restarts + 1
+            raise EngineLost(f"{seat.engine.name} died {times} times; see the engine logs (last: {seat.why_lost})")
         seat.num_restarts += 1
         self.num_restarts += 1
+        log.warning("%s: restart %d", seat.why_lost, seat.num_restarts, extra={"event": "engine_restart"})
         limit = self.config.start_timeout_s
         try:
             # At once the seat's own, so that it is stopped with the others whatever comes next.

@@ -536,7 +536,9 @@ class FakeService:
     A part is bytes to send, a number of seconds to wait, or None: the connection breaks.
     """
 
-    def __init__(self, answers: Sequence[tuple[int, dict[str, str], Sequence[bytes | float | None]]]) -> None:
+    def __init__(
+        self, answers: Sequence[tuple[int, dict[str, str], Sequence[bytes | float | None]]], *, port: int = 0
+    ) -> None:
         self.bodies: list[Any] = []
         waiting = list(answers)
         bodies = self.bodies
@@ -565,7 +567,7 @@ class FakeService:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 

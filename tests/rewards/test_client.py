@@ -6,7 +6,7 @@ import json
 import pytest
 import pytest_asyncio
 
-from rewards.client import HttpScorer, HttpScorerConfig
+from rewards.client import CallFailed, HttpScorer, HttpScorerConfig
 from rewards.registry import load_tasks
 from rewards.scorer import Scorer, ScorerConfig
 from rewards.service_config import ServiceConfig
@@ -130,6 +130,28 @@ async def test_a_busy_service_is_asked_again(status):
             (result,) = await scorer.score([SEVEN])
     assert result.score == 1
     assert scorer.num_retries == 1
+
+
+async def test_a_service_that_comes_back_costs_no_score():
+    """Down at the first attempts, then up at the same address."""
+    with bind("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+    config = HttpScorerConfig(url=f"http://127.0.0.1:{port}", first_pause_s=0.05)
+    async with HttpScorer(config) as scorer:
+        waiting = asyncio.create_task(scorer.score([SEVEN, SEVEN]))
+        while scorer.num_retries < 3:  # noqa: ASYNC110 - a count, not an event
+            await asyncio.sleep(0.01)
+        with FakeService([(200, NDJSON, [line(0), line(1)])], port=port):
+            results = await asyncio.wait_for(waiting, 60)
+    assert [(result.score, result.status) for result in results] == [(1, "ok")] * 2
+
+
+def test_by_default_a_service_may_be_gone_for_a_minute(monkeypatch):
+    monkeypatch.setattr("rewards.client.random.uniform", lambda least, most: least)
+    config = HttpScorerConfig(url="http://127.0.0.1:9")
+    scorer = HttpScorer(config)
+    waits = [scorer._pause_s(attempt, CallFailed("down")) for attempt in range(config.max_retries)]
+    assert sum(waits) > 60
 
 
 @pytest.mark.parametrize("status", [400, 401, 413, 422])

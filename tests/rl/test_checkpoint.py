@@ -162,3 +162,21 @@ async def test_save_if_due_saves_only_then(tmp_path):
     for step in range(1, 6):
         await saver.save_if_due(step)
     assert complete_steps(tmp_path) == [2, 4]
+
+
+async def test_a_damaged_checkpoint_is_named(tmp_path, caplog):
+    saver = checkpointer(tmp_path)
+    for step in (1, 2):
+        await saver.save(step)
+    (tmp_path / "step-2" / "weights").write_text("")
+    assert await checkpointer(tmp_path).resume() == 1
+    (record,) = caplog.records
+    assert record.event == "checkpoint_damaged"
+    assert "step-2: weights has 0 bytes of 1" in record.getMessage()
+
+
+async def test_a_resume_does_not_begin_anew_in_silence(tmp_path):
+    await checkpointer(tmp_path).save(2)
+    (tmp_path / "step-2" / "weights").unlink()
+    with pytest.raises(ValueError, match=r"no checkpoint under .* is whole \(step-2: .*weights: No such file"):
+        await checkpointer(tmp_path).resume()

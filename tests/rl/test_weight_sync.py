@@ -1,5 +1,7 @@
 """Weights to engines: all buckets to all of them under one version, whoever is lost on the way."""
 
+import re
+
 import pytest
 
 from rl import weight_sync
@@ -40,10 +42,20 @@ async def test_an_engine_that_hangs_on_the_way_is_given_up(call, monkeypatch):
 
 
 @pytest.mark.parametrize(("call", "what"), zip(CALLS, ["begin the", "load a weight bucket", "end the"], strict=True))
-async def test_when_all_are_lost_the_run_ends_and_names_them(call, what):
-    engines = [FakeEngine("engine 0", dies_at=call), FakeEngine("engine 1", dies_at=call)]
-    with pytest.raises(EngineLost, match=f"no engine could {what}.*: engine 0, engine 1"):
-        await publish_weights(FakeLearner(), open_fake_sampler(engines), version=1)
+async def test_all_that_are_lost_are_named_with_what_they_were_at(call, what, monkeypatch):
+    monkeypatch.setattr(weight_sync, "UPDATE_TIMEOUT_S", 0.05)
+    sampler = open_fake_sampler([FakeEngine("engine 0", dies_at=call), FakeEngine("engine 1", hangs_at=(call,))])
+    await publish_weights(FakeLearner(), sampler, version=1)
+    first, second = [seat.why_lost for seat in sampler.seats]
+    assert first.startswith(f"engine 0 could not {what}")
+    assert re.match(f"engine 1 could not {what}.* within", second)
+
+
+async def test_a_successor_that_does_not_take_the_weights_ends_the_run():
+    sampler = open_fake_sampler([FakeEngine("a")])
+    await publish_weights(FakeLearner(), sampler, version=1)
+    with pytest.raises(EngineLost, match=r"late could not load a weight bucket: .*, though it had just started"):
+        await sampler.restore(FakeEngine("late", dies_at="load_bucket"))
 
 
 async def test_any_other_error_is_ours_and_surfaces():
@@ -65,6 +77,6 @@ async def test_restoring_gives_the_version_and_weights_that_were_published():
 async def test_an_engine_that_is_being_replaced_takes_no_part():
     away, healthy = FakeEngine("a"), FakeEngine("b")
     sampler = open_fake_sampler([away, healthy])
-    sampler.seats[0].give_up()
+    sampler.seats[0].give_up("given up by hand")
     await publish_weights(FakeLearner(), sampler, version=1)
     assert (away.version, healthy.version) == (0, 1)

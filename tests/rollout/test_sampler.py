@@ -96,10 +96,21 @@ async def test_an_engine_that_dies_in_an_update_is_replaced_with_the_new_weights
         assert len(fresh.buckets) == 3
 
 
-async def test_when_no_engine_takes_the_weights_the_run_stops():
-    async with open_fake_sampler([FakeEngine("engine 0", dies_at="begin_update")]) as sampler:
-        with pytest.raises(EngineLost, match=r"no engine could begin the weight update within 300 s: engine 0"):
-            await publish_weights(FakeLearner(), sampler, version=1)
+async def test_the_only_engine_that_dies_in_an_update_is_replaced_with_the_new_weights():
+    fresh = FakeEngine("engine 0")
+    async with open_fake_sampler([FakeEngine("engine 0", dies_at="begin_update")], [fresh]) as sampler:
+        await publish_weights(FakeLearner(), sampler, version=1)
+        (group,) = await sample_all(sampler, 1)
+    assert {sample.policy_version for sample in group.samples} == {1}
+    assert len(fresh.buckets) == 3
+
+
+async def test_an_engine_that_never_takes_the_weights_ends_the_run():
+    engines = [FakeEngine("engine 0", dies_at="begin_update") for _ in range(2)]
+    async with open_fake_sampler(engines[:1], engines[1:]) as sampler:
+        await publish_weights(FakeLearner(), sampler, version=1)
+        with pytest.raises(EngineLost, match=r"engine 0 could not begin the weight update: .* just started"):
+            await sample_all(sampler, 1)
 
 
 async def test_an_engine_that_cannot_be_restarted_ends_the_wait():
@@ -194,7 +205,7 @@ async def test_a_replacement_that_cannot_be_restored_belongs_to_its_seat():
     dying, fresh = FakeEngine("a", dies_at="progress"), FakeEngine("b", dies_at="begin_update")
     async with open_fake_sampler([dying], [fresh]) as sampler:
         await publish_weights(FakeLearner(), sampler, version=1)
-        with pytest.raises(EngineLost, match="no engine could begin the weight update"):
+        with pytest.raises(EngineLost, match="b could not begin the weight update"):
             await asyncio.wait_for(sampler._watchers[0], 5)
         assert sampler.seats[0].engine is fresh
 
@@ -209,7 +220,7 @@ async def test_cancelled_requests_leave_nothing_behind():
         seat = sampler.seats[0]
         request = asyncio.create_task(sample_all(sampler, 3))
         await until(lambda: seat.num_waiting == 3)
-        seat.give_up()
+        seat.give_up("given up by hand")
         await until(lambda: len(waiting_for(seat.ready)) == 3)  # now they wait for an engine that does not come up
         request.cancel()
         await asyncio.gather(request, return_exceptions=True)
