@@ -11,6 +11,7 @@ from rl.cluster import answer_within, await_reference, has_gpu
 from rl.experts import check_experts
 from rl.learner import Bucket, LearnerConfig
 from rl.objectives import ObjectiveConfig
+from rl.sequence_parallel import check_sequence_parallel
 from rl.types import StepMetrics, TrainBatch
 
 
@@ -19,25 +20,26 @@ class RayLearner:
 
     def __init__(self, group: Any, config: LearnerConfig) -> None:
         self.group, self.config = group, config
-        self.num_ranks, self.updates_per_step = config.num_ranks, config.updates_per_step
+        self.num_ranks, self.updates_per_step = config.num_data_ranks, config.updates_per_step
         self._buckets = BucketFiles()
 
     async def _all(self, references: list[Any], what: str) -> list[Any]:
         answers = asyncio.gather(*(await_reference(reference) for reference in references))
         return await answer_within(answers, self.config.update_timeout_s, what)
 
-    async def update(self, batch: TrainBatch) -> StepMetrics:
-        """One step's optimizer updates; metrics are global."""
+    def _shares(self, batch: TrainBatch) -> list[Any]:
         from rl.deepspeed_learner import shares
 
-        answers = await self._all(self.group.update(shares(batch, self.num_ranks)), "the learner's update")
+        return shares(batch, self.num_ranks, self.config.sequence_parallel_size)
+
+    async def update(self, batch: TrainBatch) -> StepMetrics:
+        """One step's optimizer updates; metrics are global."""
+        answers = await self._all(self.group.update(self._shares(batch)), "the learner's update")
         return answers[0]
 
     async def evaluate(self, batch: TrainBatch) -> StepMetrics:
         """The metrics of a batch without learning from it."""
-        from rl.deepspeed_learner import shares
-
-        answers = await self._all(self.group.evaluate(shares(batch, self.num_ranks)), "the learner's evaluation")
+        answers = await self._all(self.group.evaluate(self._shares(batch)), "the learner's evaluation")
         return answers[0]
 
     async def weights(self) -> AsyncIterator[Bucket]:
@@ -77,6 +79,7 @@ async def open_learner(
 ) -> AsyncIterator[RayLearner]:
     """The learner's ranks, started and connected. Raises ValueError for settings that do not fit the model."""
     await asyncio.to_thread(check_experts, model, config, objective)
+    await asyncio.to_thread(check_sequence_parallel, model, config, objective)
     group = await asyncio.to_thread(_worker_group, model, config, objective, temperature, seed)
     learner = RayLearner(group, config)
     try:
