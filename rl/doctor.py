@@ -14,7 +14,7 @@ from rl.architecture import find_architecture
 from rl.config import EvaluateConfig, GRPOConfig, RecipeConfig, SFTConfig
 from rl.distill_config import DistillConfig
 from rl.launch import versions
-from rl.memory_plan import GIB, loading_gib, num_full_sequences, num_gpus, plan_memory, shortfalls
+from rl.memory_plan import GIB, loading_gib, num_full_sequences, num_gpus, offloaded_gib, plan_memory, shortfalls
 from rl.pipeline_config import PipelineConfig
 
 NEEDED = ("torch", "transformers", "vllm", "deepspeed", "ray", "verl", "math_verify", "pebble")
@@ -86,7 +86,8 @@ def examine_config(config: RecipeConfig) -> Iterator[Finding]:
         problem = "; ".join(shortfalls(config, needs))
         yield Finding("together", f"{num_gpus(needs)} of {config.hardware.gpus} GPUs", problem)
         if isinstance(config, GRPOConfig | SFTConfig):
-            yield Finding("host memory", f"{loading_gib(config):.0f} GiB while the learner loads")
+            kept = f", {gib:.0f} GiB of offloaded state after" if (gib := offloaded_gib(config)) else ""
+            yield Finding("host memory", f"{loading_gib(config):.0f} GiB while the learner loads{kept}")
     elif needs:
         total = sum(need.gib * need.num_processes for need in needs)
         free = psutil.virtual_memory().available / GIB

@@ -59,12 +59,15 @@ def add_adapters(model: nn.Module, config: LoRAConfig) -> None:
     """Put adapters, at first without effect (B is 0), into a model of transformers, and freeze all else."""
     from peft import LoraConfig, inject_adapter_in_model
 
+    linear = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    if missing := [name for name in config.target_modules if name not in linear]:
+        raise ValueError(
+            f"learner.lora.target_modules: {type(model).__name__} has no linear layer {missing[0]} (experts are fused "
+            "into other parameters); leave it out"
+        )
     targets = list(config.target_modules)
-    inject_adapter_in_model(
-        LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=targets, task_type="CAUSAL_LM"), model
-    )
-    if missing := [name for name in targets if not any(f".{name}.lora_A" in n for n, _ in model.named_parameters())]:
-        raise ValueError(f"learner.lora.target_modules: {type(model).__name__} has no linear layer {missing[0]}")
+    peft_config = LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=targets, task_type="CAUSAL_LM")
+    inject_adapter_in_model(peft_config, model)
 
 
 def adapted_layers(model: nn.Module) -> dict[str, Any]:
