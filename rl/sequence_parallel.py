@@ -95,7 +95,7 @@ class SequenceGroup:
         hidden_BTH = model.model(
             input_ids=F.pad(input_ids_BT, padding)[:, local],
             attention_mask=visibility(F.pad(group_BT, padding, value=-1), F.pad(segment_BT, padding)),
-            position_ids=F.pad(positions_BT, padding)[:, local],
+            position_ids=F.pad(positions_BT, padding)[:, local].contiguous(),
             use_cache=False,
         ).last_hidden_state
         row_N, column_N = source_N // length, source_N % length
