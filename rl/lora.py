@@ -24,7 +24,7 @@ class LoRAConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rank: int = Field(32, gt=0)
-    alpha: float = Field(64, gt=0)
+    alpha: int = Field(64, gt=0)
     dropout: float = 0.0
     target_modules: tuple[str, ...] = Field(PROJECTIONS, min_length=1)
 
