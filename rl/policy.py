@@ -167,7 +167,7 @@ class Policy(nn.Module):
         """
         if self.sequence is not None:
             rows = (input_ids_BT, positions_BT, group_BT, segment_BT)
-            return self.sequence.log_probs(self.model, *rows, source_N, target_N)
+            return self.sequence.log_probs(self.model, rows, source_N, target_N)
         hidden_NH = source_hidden(self.model.model, input_ids_BT, positions_BT, group_BT, segment_BT, source_N)
         return self.model.lm_head(hidden_NH, target_N, compute)
 

@@ -75,19 +75,13 @@ class SequenceGroup:
         )
 
     def log_probs(
-        self,
-        model: Any,
-        input_ids_BT: Tensor,
-        positions_BT: Tensor,
-        group_BT: Tensor,
-        segment_BT: Tensor,
-        source_N: Tensor,
-        target_N: Tensor,
+        self, model: Any, rows: tuple[Tensor, ...], source_N: Tensor, target_N: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """What `Policy` computes, [N] whole on every rank; a rank's own part alone has a gradient there.
+        """What `Policy` computes of its `rows`, [N] whole on every rank; the rank's own part alone has a gradient.
 
         So the ranks' gradients of one loss add up to that of the loss on one rank.
         """
+        input_ids_BT, positions_BT, group_BT, segment_BT = rows
         length = input_ids_BT.shape[1]
         padding = (0, -length % self.size)
         share = (length + padding[1]) // self.size
