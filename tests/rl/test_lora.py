@@ -7,7 +7,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from rl.architecture import QWEN3, find_architecture
+from rl.checkpoint import MANIFEST
 from rl.cluster import open_sampler
+from rl.export import export_model
 from rl.learner import LearnerConfig, OptimizerConfig
 from rl.learner_group import open_learner
 from rl.lora import (
@@ -104,6 +106,16 @@ def test_a_layer_that_the_model_does_not_have_is_named():
     model = AutoModelForCausalLM.from_pretrained(resolve_model("package:tiny-qwen3-moe"))
     with pytest.raises(ValueError, match="Qwen3MoeForCausalLM has no linear layer gate_proj"):
         add_adapters(model, LORA.model_copy(update={"target_modules": ("q_proj", "gate_proj")}))
+
+
+def test_an_export_has_the_merged_model_and_the_adapter_apart(tmp_path):
+    step = tmp_path / "run" / "checkpoints" / "step-3"
+    for name in ("model/config.json", "adapter/adapter_config.json", MANIFEST):
+        (step / name).parent.mkdir(parents=True, exist_ok=True)
+        (step / name).write_text("{}")
+    assert export_model(tmp_path / "run", tmp_path / "out") == 3
+    files = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.json")}
+    assert files == {"config.json", "adapter/adapter_config.json"}
 
 
 def plain_training(folder, num_updates: int) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
