@@ -10,6 +10,7 @@ EVERYWHERE = [
     "verl==0.9.1",
     "ray[default]==2.60.0",
     "deepspeed==0.19.8",
+    "peft>=0.21",
     "tensordict==0.10.0",
     "accelerate>=1.15",
     "gguf>=0.19",

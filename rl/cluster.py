@@ -17,7 +17,16 @@ from rl.bucket_relay import own_node_id, split_relay
 from rl.environments import find_environment
 from rl.learner import Bucket
 from rl.models import resolve_model
-from rl.nodes import NO_PLUGINS, Places, Session, check_nodes, joining_options, living_ids, plan_on_nodes, starting_options
+from rl.nodes import (
+    NO_PLUGINS,
+    Places,
+    Session,
+    check_nodes,
+    joining_options,
+    living_ids,
+    plan_on_nodes,
+    starting_options,
+)
 from rl.placement import PlacementConfig, Plan, Role, RoleKind, total_cpus
 from rl.roles import engine_role, model_role, reward_roles
 from rollout.chat import Chat

@@ -58,10 +58,12 @@ class RecipeConfig(BaseModel):
 def updates_in_words(learner: LearnerConfig, packing: PackingConfig, num_sequences: int) -> str:
     """How a step's sequences are learned from, in plain words."""
     updates, ranks = learner.updates_per_step, learner.num_ranks
+    shared = f", shared by {n} ranks each" if (n := learner.sequence_parallel_size) > 1 else " a rank"
+    adapters = f", adapters of rank {learner.lora.rank}" if learner.lora else ""
     return (
         f"{updates} optimizer update{'s' * (updates > 1)} a step, about {num_sequences // updates} sequences each, "
-        f"over {ranks} learner rank{'s' * (ranks > 1)} (ZeRO-{learner.zero_stage}, {learner.dtype}) in "
-        f"micro-batches of up to {packing.tokens_per_micro_batch} tokens a rank."
+        f"over {ranks} learner rank{'s' * (ranks > 1)} (ZeRO-{learner.zero_stage}, {learner.dtype}{adapters}) "
+        f"in micro-batches of up to {packing.tokens_per_micro_batch} tokens{shared}."
     )
 
 
@@ -224,6 +226,8 @@ class RewardModelConfig(RecipeConfig):
                 f"packing.tokens_per_micro_batch = {self.packing.tokens_per_micro_batch} may cut a pair of answers of "
                 f"up to max_tokens = {self.max_tokens}: make it at least twice that"
             )
+        if self.learner.lora is not None:
+            raise ValueError("learner.lora must be left out: a reward model's head is new, and trained with the rest")
         return self
 
     def is_validation_due(self, step: int) -> bool:

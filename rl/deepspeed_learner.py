@@ -11,16 +11,19 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from rl.deepspeed_config import deepspeed_config, frozen_config
 from rl.deepspeed_weights import ShardedWeights
 from rl.divergence_head import Alignment
 from rl.experts import load_balancing_coefficient
 from rl.finite_updates import UpdateCounter
 from rl.learner import Bucket, LearnerConfig, scheduled_lr
+from rl.lora import adapters_off
 from rl.objectives import ObjectiveConfig, make_objective
 from rl.pairwise import PairwiseConfig
 from rl.policy import load_policy
 from rl.reward_model import load_reward_model
 from rl.routing import ExpertRouting
+from rl.sequence_parallel import SequenceGroup
 from rl.teacher import AlignmentConfig, FrozenTeacher
 from rl.types import Computed, MicroBatch, StepMetrics, TrainBatch, UpdateCounts
 from rollout.precision import resolve_precision
@@ -38,9 +41,14 @@ class RankUpdate:
 
 
 def load_model(
-    folder: str, config: LearnerConfig, objective: ObjectiveConfig, temperature: float, dtype: torch.dtype
+    folder: str,
+    config: LearnerConfig,
+    objective: ObjectiveConfig,
+    temperature: float,
+    dtype: torch.dtype,
+    sequence: SequenceGroup | None = None,
 ) -> nn.Module:
-    """The model that the objective trains."""
+    """The model that the objective trains; `sequence` are the ranks that share its rows."""
     if isinstance(objective, PairwiseConfig):
         return load_reward_model(folder, dtype=dtype, gradient_checkpointing=config.gradient_checkpointing)
     return load_policy(
@@ -49,12 +57,15 @@ def load_model(
         temperature=temperature,
         chunk=config.logits_chunk,
         gradient_checkpointing=config.gradient_checkpointing,
+        lora=config.lora,
+        sequence=sequence,
     )
 
 
-def shares(batch: TrainBatch, num_ranks: int) -> list[list[RankUpdate]]:
-    """The batch by rank."""
-    return [[RankUpdate(u.micro_batches[r], u.weights[r], u.counts) for u in batch.updates] for r in range(num_ranks)]
+def shares(batch: TrainBatch, num_ranks: int, copies: int = 1) -> list[list[RankUpdate]]:
+    """The batch by rank: each of `num_ranks` parts for as many neighbours as share its rows."""
+    parts = [[RankUpdate(u.micro_batches[r], u.weights[r], u.counts) for u in batch.updates] for r in range(num_ranks)]
+    return [part for part in parts for _ in range(copies)]
 
 
 class DeepSpeedRank:
@@ -79,12 +90,14 @@ class DeepSpeedRank:
             deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", verbose=False)
         self.rank, self.num_ranks = dist.get_rank(), dist.get_world_size()
         self.model_name = model
-        self._load = lambda: load_model(model, config, objective, temperature, DTYPES[self.precision])
+        sequence = SequenceGroup(config.sequence_parallel_size) if config.sequence_parallel_size > 1 else None
+        self._load = lambda: load_model(model, config, objective, temperature, DTYPES[self.precision], sequence)
         policy = self._load()
         self.routing = self._watch_experts(policy, objective)
         if self.is_trained:
+            trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
             self.engine, self.optimizer, *_ = deepspeed.initialize(
-                model=policy, model_parameters=policy.parameters(), config=self._deepspeed_config()
+                model=policy, model_parameters=trained, config=deepspeed_config(config, self.precision)
             )
         else:
             self.engine, self.optimizer = self._freeze(policy, self.precision), None
@@ -108,28 +121,13 @@ class DeepSpeedRank:
             set_z3_leaf_modules(policy, ["Qwen3MoeSparseMoeBlock"])
         return routing
 
-    def _deepspeed_config(self) -> dict[str, Any]:
-        o = self.config.optimizer
-        # A missing gradient_clipping means 1.0 to DeepSpeed, so it is always said.
-        clip = 0.0 if self.config.zero_stage == 0 else o.max_grad_norm
-        adamw = {"lr": o.lr, "betas": list(o.betas), "eps": o.eps, "weight_decay": o.weight_decay}
-        adamw |= {"torch_adam": True, "fused": True}
-        return {
-            "train_batch_size": self.num_ranks,
-            "train_micro_batch_size_per_gpu": 1,
-            "gradient_accumulation_steps": 1,
-            "managed_gradient_accumulation": False,
-            "gradient_clipping": clip,
-            "optimizer": {"type": "AdamW", "params": adamw},
-            "zero_optimization": {"stage": self.config.zero_stage, "overlap_comm": False},
-            "bf16": {"enabled": self.precision == "bfloat16"},
-            "zero_allow_untested_optimizer": True,
-            "steps_per_print": 10**9,
-        }
-
     def _make_frozen(self) -> Callable[..., Any]:
-        """The weights of the start, without gradient, sharded like the policy under ZeRO-3."""
-        return self._freeze(self._load(), self.precision)
+        """The weights of the start: the policy with adapters off, or a second copy, sharded like it under ZeRO-3."""
+        return self._freeze(self._load(), self.precision) if self.config.lora is None else self._without_adapters
+
+    def _without_adapters(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        with self.routing.paused(), adapters_off(self.weights.model):
+            return self.engine(*inputs)
 
     def _make_teacher(self, config: AlignmentConfig, temperature: float) -> FrozenTeacher:
         """The teacher's weights, sharded like the policy under ZeRO-3; its head alone is whole on every rank."""
@@ -145,9 +143,7 @@ class DeepSpeedRank:
         policy = policy.requires_grad_(False).eval()
         if self.config.zero_stage < 3:
             return policy.to(self.device)
-        config = self._deepspeed_config() | {"bf16": {"enabled": precision == "bfloat16"}}
-        del config["optimizer"]
-        engine, *_ = deepspeed.initialize(model=policy, config=config)
+        engine, *_ = deepspeed.initialize(model=policy, config=frozen_config(self.config, precision))
         return engine
 
     def _clip_before_step(self) -> None:
@@ -222,12 +218,13 @@ class DeepSpeedRank:
     ) -> tuple[dict[str, Tensor], float]:
         micro = micro.to(self.device)
         compare = None if self.teacher is None else self.teacher.comparison(micro)
+        frozen_N = self._frozen_logprobs(micro)  # before the policy's pass, with whose graph adapters stay on
         logprobs_N, entropy_N, *aligned = self._forward(micro, weight, compare=compare)
         computed = Computed(
             logprobs_N=logprobs_N,
             entropy_N=entropy_N,
             start_logprobs_N=start_N,
-            frozen_logprobs_N=self._frozen_logprobs(micro),
+            frozen_logprobs_N=frozen_N,
             alignment=Alignment(*aligned) if aligned else None,
         )
         loss, sums = self.objective(micro, computed, counts)
@@ -245,6 +242,7 @@ class DeepSpeedRank:
         names = sorted(sums)
         totals = torch.stack([sums[name] for name in names]).to(self.device)
         dist.all_reduce(totals)
+        totals /= self.config.sequence_parallel_size  # its ranks all count the same tokens
         return dict(zip(names, totals.tolist(), strict=True))
 
     def _start_logprobs(self, updates: list[RankUpdate]) -> list[list[Tensor | None]]:
@@ -281,15 +279,21 @@ class DeepSpeedRank:
         return self.weights.write_bucket(index, path)
 
     def save(self, folder: str) -> None:
-        """Optimizer and sharded state for an exact resume, and the weights as a Hugging Face folder `model/`."""
+        """Optimizer and sharded state for an exact resume, and the weights as a Hugging Face folder `model/`.
+
+        What is frozen is read from the model again; of adapters there is a folder `adapter/` too.
+        """
         state = self.counter.state() | {"objective": self.objective.state()}
-        self.engine.save_checkpoint(folder, tag="learner", client_state=state, save_latest=False)
+        self.engine.save_checkpoint(
+            folder, tag="learner", client_state=state, save_latest=False, exclude_frozen_parameters=True
+        )
         self.weights.save(Path(folder) / "model", self.model_name)
+        self.weights.save_adapters(Path(folder) / "adapter", self.model_name)
         dist.barrier()
 
     def load(self, folder: str) -> None:
         """Go on exactly where `save` was called, on the same number of ranks."""
-        path, state = self.engine.load_checkpoint(folder, tag="learner")
+        path, state = self.engine.load_checkpoint(folder, tag="learner", load_module_strict=self.config.lora is None)
         if path is None:
             raise ValueError(f"resume: {folder} holds no learner checkpoint")
         self.counter.load(state)

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from rl.learner import Bucket, LearnerConfig
+from rl.lora import adapted_layers, adapter_parameters, merged, save_adapters, stored_parameters
 from rl.models import save_without_weights
 
 NamedParameters = list[tuple[str, torch.nn.Parameter]]
@@ -21,18 +22,22 @@ def _aligned(size: int) -> int:
 
 
 class ShardedWeights:
-    """The weights of a model that DeepSpeed holds. Every method is called on all ranks, in the same order."""
+    """The weights of a model that DeepSpeed holds, adapters merged into them where there are some.
+
+    Every method is called on all ranks, in the same order. The model itself is never changed.
+    """
 
     def __init__(self, model: Any, config: LearnerConfig) -> None:
         self.model, self.config = model, config
         self.rank = dist.get_rank()
+        self.adapted = adapted_layers(model)
 
     @cached_property
     def buckets(self) -> list[NamedParameters]:
         """Names and parameters (tied ones once), in buckets of at most `bucket_mib` where one fits."""
         buckets: list[NamedParameters] = []
         room = 0
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in stored_parameters(self.model):
             size = _aligned(getattr(parameter, "ds_numel", parameter.numel()) * parameter.element_size())
             if not buckets or size > room:
                 buckets.append([])
@@ -44,14 +49,17 @@ class ShardedWeights:
     def _gathered(self, bucket: NamedParameters) -> Any:
         import deepspeed
 
+        layers = [self.adapted[name] for name, _ in bucket if name in self.adapted]
+        parameters = [p for _, p in bucket] + [p for layer in layers for p in adapter_parameters(layer).values()]
         sharded = self.config.zero_stage == 3
-        return deepspeed.zero.GatheredParameters([p for _, p in bucket], enabled=sharded)
+        return deepspeed.zero.GatheredParameters(parameters, enabled=sharded)
 
     def _as_saved(self, bucket: NamedParameters) -> dict[str, torch.Tensor]:
         """A gathered bucket as checkpoints name and shape it: transformers fuses experts, files have one by one."""
         from transformers.core_model_loading import revert_weight_conversion
 
-        return revert_weight_conversion(self.model, {name: parameter.detach() for name, parameter in bucket})
+        weights = {name: merged(parameter.detach(), self.adapted.get(name)) for name, parameter in bucket}
+        return revert_weight_conversion(self.model, weights)
 
     def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Each weight whole, on every rank, as checkpoints name and shape it. What ZeRO-3 shards is a copy."""
@@ -114,3 +122,12 @@ class ShardedWeights:
             content = {"metadata": {"total_size": size}, "weight_map": index}
             (folder / "model.safetensors.index.json").write_text(json.dumps(content))
             save_without_weights(self.model, tokenizer, folder)
+
+    def save_adapters(self, folder: Path, origin: str) -> None:
+        """The adapters alone as a folder of peft; nothing without adapters."""
+        parameters = adapter_parameters(self.model)
+        if parameters:
+            with self._gathered(list(parameters.items())):
+                if self.rank == 0:
+                    tensors = {name: p.detach().cpu().contiguous() for name, p in parameters.items()}
+                    save_adapters(self.model, origin, tensors, folder)

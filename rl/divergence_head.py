@@ -146,7 +146,7 @@ class ChunkedDivergence(torch.autograd.Function):
         settings: AlignmentSettings = ctx.settings
         scale_N = grads[2] / settings.divergence.temperature
         grad_hidden_NH = torch.empty_like(hidden_NH)
-        grad_weight_VH = torch.zeros_like(weight_VH, dtype=torch.float32)
+        grad_weight_VH = torch.zeros_like(weight_VH, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         common_VH = weight_VH[: settings.vocabulary_size]
         for rows in _chunks(hidden_NH.shape[0], settings.chunk):
             student_CV = _log_softmax(F.linear(hidden_NH[rows], common_VH).float(), settings)
@@ -154,8 +154,10 @@ class ChunkedDivergence(torch.autograd.Function):
             grad_CV = divergence_gradient(student_CV, teacher_CV, settings.divergence).mul_(scale_N[rows, None])
             grad_CV = grad_CV.to(hidden_NH.dtype)
             grad_hidden_NH[rows] = grad_CV @ common_VH
-            grad_weight_VH[: settings.vocabulary_size] += (grad_CV.T @ hidden_NH[rows]).float()
-        return grad_hidden_NH, grad_weight_VH.to(weight_VH.dtype), None, None, None, None
+            if grad_weight_VH is not None:
+                grad_weight_VH[: settings.vocabulary_size] += (grad_CV.T @ hidden_NH[rows]).float()
+        grad_weight = None if grad_weight_VH is None else grad_weight_VH.to(weight_VH.dtype)
+        return grad_hidden_NH, grad_weight, None, None, None, None
 
 
 def _chunks(count: int, chunk: int) -> list[slice]:

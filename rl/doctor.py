@@ -19,6 +19,7 @@ from rl.memory_plan import (
     loading_gib,
     num_full_sequences,
     num_gpus,
+    offloaded_gib,
     plan_memory,
     planned_engines,
     shortfalls,
@@ -95,7 +96,8 @@ def examine_config(config: RecipeConfig) -> Iterator[Finding]:
         problem = "; ".join(shortfalls(config, needs))
         yield Finding("together", f"{num_gpus(needs)} of {config.hardware.gpus} GPUs", problem)
         if isinstance(config, GRPOConfig | SFTConfig):
-            yield Finding("host memory", f"{loading_gib(config):.0f} GiB while the learner loads")
+            kept = f", {gib:.0f} GiB of offloaded state after" if (gib := offloaded_gib(config)) else ""
+            yield Finding("host memory", f"{loading_gib(config):.0f} GiB while the learner loads{kept}")
     elif needs:
         total = at_once(needs, lambda need: need.gib * need.num_processes)
         free = psutil.virtual_memory().available / GIB

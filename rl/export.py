@@ -22,6 +22,9 @@ def export_model(run_dir: Path, out: Path, step: int | None = None) -> int:
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(run_dir / "checkpoints" / f"step-{step}" / "model", partial)
+    checkpoint = run_dir / "checkpoints" / f"step-{step}"
+    shutil.copytree(checkpoint / "model", partial)
+    if (checkpoint / "adapter").is_dir():  # in a folder of its own: beside the weights it would be applied twice
+        shutil.copytree(checkpoint / "adapter", partial / "adapter")
     partial.rename(out)
     return step

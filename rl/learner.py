@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rl.lora import LoRAConfig
 from rl.types import StepMetrics, TrainBatch
 
 Bucket = dict[str, Any]  # one bucket of weights: see rollout/weight_receiver.py
@@ -49,7 +50,9 @@ class LearnerConfig(BaseModel):
     `cores` are the CPU cores of all ranks, written as `engine.cores`, by default all.
 
     `auto` is bfloat16, with float32 master weights, where the hardware computes in it, and float32 elsewhere.
-    The last two are for mixtures of experts (docs/moe.md): `load_balancing` is the coefficient of the global-batch
+    For memory (docs/memory.md): `lora` trains adapters alone; `offload` keeps the optimizer's state, or the
+    parameters too, in the host's memory; `sequence_parallel_size` neighbouring ranks share the tokens of each row.
+    Two are for mixtures of experts (docs/moe.md): `load_balancing` is the coefficient of the global-batch
     loss (None: 1e-3 in supervised fine-tuning, 0 elsewhere); with `routing_replay: start` the updates of a step
     choose the experts that its start chose.
     """
@@ -70,6 +73,25 @@ class LearnerConfig(BaseModel):
     update_timeout_s: float = Field(3600, gt=0)
     load_balancing: float | None = Field(None, ge=0)
     routing_replay: Literal["none", "start"] = "none"
+    lora: LoRAConfig | None = None
+    offload: Literal["none", "optimizer", "parameters"] = "none"
+    sequence_parallel_size: int = Field(1, ge=1)
+
+    @property
+    def num_data_ranks(self) -> int:
+        """Among how many a batch is divided."""
+        return self.num_ranks // self.sequence_parallel_size
+
+    @model_validator(mode="after")
+    def _check_memory(self) -> Self:
+        needed = {"none": 0, "optimizer": 1, "parameters": 3}[self.offload]
+        if self.zero_stage < needed:
+            raise ValueError(f"offload {self.offload} needs zero_stage {needed} or above, not {self.zero_stage}")
+        if self.num_ranks % self.sequence_parallel_size:
+            raise ValueError(
+                f"num_ranks {self.num_ranks} must be a multiple of sequence_parallel_size {self.sequence_parallel_size}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_replay(self) -> Self:

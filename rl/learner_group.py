@@ -17,6 +17,7 @@ from rl.learner import Bucket, LearnerConfig
 from rl.nodes import Session, has_gpu
 from rl.objectives import ObjectiveConfig
 from rl.roles import learner_role
+from rl.sequence_parallel import check_sequence_parallel
 from rl.types import StepMetrics, TrainBatch
 from rollout.engine import parse_cores
 
@@ -28,7 +29,7 @@ class RayLearner:
 
     def __init__(self, group: Any, config: LearnerConfig) -> None:
         self.group, self.config = group, config
-        self.num_ranks, self.updates_per_step = config.num_ranks, config.updates_per_step
+        self.num_ranks, self.updates_per_step = config.num_data_ranks, config.updates_per_step
         self._buckets = BucketFiles()
         self._node_id: str | None = None  # of rank 0
 
@@ -47,20 +48,21 @@ class RayLearner:
                 raise
             raise LearnerLost(f"learner rank {lost} is gone, in {what}") from error
 
-    async def update(self, batch: TrainBatch) -> StepMetrics:
-        """One step's optimizer updates; metrics are global."""
+    def _shares(self, batch: TrainBatch) -> list[Any]:
         from rl.deepspeed_learner import shares
 
-        answers = await self._all(self.group.update(shares(batch, self.num_ranks)), "the learner's update")
+        return shares(batch, self.num_ranks, self.config.sequence_parallel_size)
+
+    async def update(self, batch: TrainBatch) -> StepMetrics:
+        """One step's optimizer updates; metrics are global."""
+        answers = await self._all(self.group.update(self._shares(batch)), "the learner's update")
         if answers[0]["optim/skipped"]:
             log.warning("an update without a finite gradient was skipped", extra={"event": "update_skipped"})
         return answers[0]
 
     async def evaluate(self, batch: TrainBatch) -> StepMetrics:
         """The metrics of a batch without learning from it."""
-        from rl.deepspeed_learner import shares
-
-        answers = await self._all(self.group.evaluate(shares(batch, self.num_ranks)), "the learner's evaluation")
+        answers = await self._all(self.group.evaluate(self._shares(batch)), "the learner's evaluation")
         return answers[0]
 
     async def weights(self) -> AsyncIterator[Bucket]:
@@ -126,6 +128,7 @@ async def open_learner(
 ) -> AsyncIterator[RayLearner]:
     """The learner's ranks, started and connected. Raises ValueError for settings that do not fit the model."""
     await asyncio.to_thread(check_experts, model, config, objective)
+    await asyncio.to_thread(check_sequence_parallel, model, config, objective)
     group = await asyncio.to_thread(_worker_group, model, config, objective, temperature, seed)
     learner = RayLearner(group, config)
     try:

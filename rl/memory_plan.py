@@ -86,32 +86,62 @@ def learner_need(config: Trained, model: Architecture, *, on_gpu: bool) -> Need:
     learner, longest = config.learner, longest_row(config)
     size = _size(learner.dtype, on_gpu)
     parts = state_gib(model, learner, size)
-    if not isinstance(config.loss, CrossEntropyConfig) and config.loss.needs_frozen_logprobs:
-        parts["frozen copy"] = parts["weights"]
+    parts = {name: gib for name, gib in parts.items() if not (on_gpu and name in offloaded_parts(learner))}
+    if has_frozen_copy(config):
+        parts["frozen copy"] = parts.get("weights", 0.0)  # else it is offloaded with the policy's
     if isinstance(config, DistillConfig) and config.mode == "full_vocabulary":
         shards = learner.num_ranks if learner.zero_stage == 3 else 1
         teacher, width = find_architecture(config.teacher.model), _size(config.teacher.dtype, on_gpu)
         parts["teacher"] = teacher.num_parameters * width / shards / GIB
     micro_batch = max(config.packing.tokens_per_micro_batch, longest)  # one sequence is never split
-    tokens = micro_batch * size * model.num_layers * model.hidden / GIB
-    layer = micro_batch * layer_bytes_per_token(model, size) / GIB
+    held = micro_batch / learner.sequence_parallel_size  # attention has all tokens, of as many heads fewer
+    tokens = held * size * model.num_layers * model.hidden / GIB
+    layer = held * (layer_bytes_per_token(model, size) + adapter_bytes_per_token(learner, size)) / GIB
     checkpointed = learner.gradient_checkpointing
     parts["activations"] = tokens + layer if checkpointed else layer * model.num_layers
     parts["mask"] = micro_batch * longest * (1 + size) / GIB  # boolean, and as the kernel's bias
-    parts["output head"] = head_bytes(model, learner.logits_chunk, size) / GIB
+    parts["output head"] = head_bytes(model, learner.logits_chunk, size, trained=learner.lora is None) / GIB
     return Need("learner", learner.num_ranks, 1, parts | {"margin": LEARNER_MARGIN_GIB if on_gpu else 0.0})
 
 
 def state_gib(model: Architecture, learner: LearnerConfig, size: int) -> dict[str, float]:
-    """Weights, gradients, and the optimizer's: float32 masters where the weights are shorter, and Adam's moments."""
+    """A rank's weights, gradients, and the optimizer's: float32 masters where the weights are shorter, and Adam's
+    moments, of all that is trained; wherever they are kept."""
     ranks, stage = learner.num_ranks, learner.zero_stage
-    count = model.num_parameters / GIB
+    adapters = learner.lora.num_parameters(model) if learner.lora else 0
+    count = (model.num_parameters + adapters) / GIB
+    trained = adapters / GIB if learner.lora else count
     return {
         "weights": count * size / (ranks if stage == 3 else 1),
-        "gradients": count * size / (ranks if stage >= 2 else 1),
-        "masters": count * (4 if size == 2 else 0) / (ranks if stage >= 1 else 1),
-        "moments": count * 8 / (ranks if stage >= 1 else 1),
+        "gradients": trained * size / (ranks if stage >= 2 else 1),
+        "masters": trained * (4 if size == 2 else 0) / (ranks if stage >= 1 else 1),
+        "moments": trained * 8 / (ranks if stage >= 1 else 1),
     }
+
+
+def offloaded_parts(learner: LearnerConfig) -> set[str]:
+    """What of the state is in the host's memory; gradients follow the optimizer where they are sharded like it."""
+    optimizer = {"masters", "moments"} | ({"gradients"} if learner.zero_stage >= 2 else set())
+    return {"none": set(), "optimizer": optimizer, "parameters": optimizer | {"weights"}}[learner.offload]
+
+
+def has_frozen_copy(config: Trained) -> bool:
+    """Whether a second model stands beside the policy; without its adapters the policy is its own reference."""
+    return (
+        config.learner.lora is None
+        and not isinstance(config.loss, CrossEntropyConfig)
+        and config.loss.needs_frozen_logprobs
+    )
+
+
+def offloaded_gib(config: Trained) -> float:
+    """Memory of the host for what all ranks keep there while they learn, gradients as the optimizer's float32 too."""
+    learner, model = config.learner, find_architecture(config.model)
+    state = state_gib(model, learner, _size(learner.dtype, on_gpu=True))
+    kept = {name: state[name] for name in offloaded_parts(learner)}
+    if has_frozen_copy(config):
+        kept["frozen copy"] = kept.get("weights", 0.0)
+    return learner.num_ranks * (sum(kept.values()) + kept.get("moments", 0.0) / 2)
 
 
 def loading_gib(config: Trained) -> float:
@@ -143,9 +173,14 @@ def layer_bytes_per_token(model: Architecture, size: int) -> int:
     return norms + attention + 4 * size * width + routed
 
 
-def head_bytes(model: Architecture, chunk: int, size: int) -> int:
+def adapter_bytes_per_token(learner: LearnerConfig, size: int) -> int:
+    """What the adapters of one layer keep beside it: their inputs are the layer's, and A·x has their rank."""
+    return size * learner.lora.rank * len(learner.lora.target_modules) if learner.lora else 0
+
+
+def head_bytes(model: Architecture, chunk: int, size: int, *, trained: bool = True) -> int:
     """The output head's weight and its float32 gradient, and one chunk of float32 logits with two of its size."""
-    return model.vocab * (model.hidden * (size + 4) + 3 * 4 * chunk)
+    return model.vocab * (model.hidden * (size + 4 * trained) + 3 * 4 * chunk)
 
 
 def engine_need(config: EngineConfig, model: Architecture, *, on_gpu: bool) -> Need:
@@ -193,7 +228,8 @@ def shortfalls(config: RecipeConfig, needs: list[Need]) -> Iterator[str]:
         share = need.share
         if need.gib > share * hardware.gpu_gib:
             remedy = (
-                "more ranks, zero_stage 3, gradient_checkpointing or smaller micro-batches"
+                "more ranks, zero_stage 3, gradient_checkpointing, smaller micro-batches, lora, offload or "
+                "sequence_parallel_size"
                 if need.name == "learner"
                 else "a larger tensor_parallel_size or a shorter context"
             )

@@ -1,11 +1,16 @@
 """The policy as the learner computes it: packed rows in, log-probs and entropies of trainable tokens out."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from rl.lora import LoRAConfig, add_adapters
+
+if TYPE_CHECKING:
+    from rl.sequence_parallel import SequenceGroup
 
 
 def visibility(group_BT: Tensor, segment_BT: Tensor) -> Tensor:
@@ -63,7 +68,8 @@ class ChunkedLogProbs(torch.autograd.Function):
     def backward(ctx: Any, grad_log_probs_N: Tensor, grad_entropy_N: Tensor):
         hidden_NH, weight_VH, target_N, entropy_N, sum_N = ctx.saved_tensors
         grad_hidden_NH = torch.empty_like(hidden_NH)
-        grad_weight_VH = torch.zeros_like(weight_VH, dtype=torch.float32)
+        # Beside adapters the head is frozen, and its gradient would be the largest tensor of all.
+        grad_weight_VH = torch.zeros_like(weight_VH, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         with_entropy = bool(grad_entropy_N.any())
         grad_log_probs_N = grad_log_probs_N / ctx.temperature
         grad_entropy_N = grad_entropy_N / ctx.temperature
@@ -79,8 +85,10 @@ class ChunkedLogProbs(torch.autograd.Function):
             grad.scatter_add_(-1, target_N[rows, None], grad_log_probs_N[rows, None])
             grad = grad.to(hidden_NH.dtype)
             grad_hidden_NH[rows] = grad @ weight_VH
-            grad_weight_VH += (grad.T @ hidden_NH[rows]).float()
-        return grad_hidden_NH, grad_weight_VH.to(weight_VH.dtype), None, None, None
+            if grad_weight_VH is not None:
+                grad_weight_VH += (grad.T @ hidden_NH[rows]).float()
+        grad_weight = None if grad_weight_VH is None else grad_weight_VH.to(weight_VH.dtype)
+        return grad_hidden_NH, grad_weight, None, None, None
 
 
 def _chunks(count: int, chunk: int) -> list[slice]:
@@ -128,9 +136,14 @@ def check_architecture(config: Any) -> None:
 class Policy(nn.Module):
     """A causal language model of transformers with a `LogProbHead`."""
 
-    def __init__(self, model: nn.Module, *, temperature: float = 1.0, chunk: int = 512) -> None:
+    def __init__(
+        self, model: nn.Module, *, temperature: float = 1.0, chunk: int = 512, sequence: "SequenceGroup | None" = None
+    ) -> None:
         super().__init__()
         self.model: Any = model
+        self.sequence = sequence
+        if sequence is not None:
+            sequence.attach(model)
         check_architecture(model.config)
         head = self.model.lm_head
         if type(head) is not nn.Linear or head.bias is not None:
@@ -152,21 +165,33 @@ class Policy(nn.Module):
 
         `compute` makes something else of the hidden states, inside this forward pass as ZeRO-3 wants it.
         """
+        if self.sequence is not None:
+            rows = (input_ids_BT, positions_BT, group_BT, segment_BT)
+            return self.sequence.log_probs(self.model, rows, source_N, target_N)
         hidden_NH = source_hidden(self.model.model, input_ids_BT, positions_BT, group_BT, segment_BT, source_N)
         return self.model.lm_head(hidden_NH, target_N, compute)
 
 
 def load_policy(
-    folder: str, *, dtype: torch.dtype, temperature: float = 1.0, chunk: int = 512, gradient_checkpointing: bool = False
+    folder: str,
+    *,
+    dtype: torch.dtype,
+    temperature: float = 1.0,
+    chunk: int = 512,
+    gradient_checkpointing: bool = False,
+    lora: LoRAConfig | None = None,
+    sequence: "SequenceGroup | None" = None,
 ) -> Policy:
     """The model of a folder or hub id as a `Policy`, without dropout: the sampler has none either."""
     from transformers import AutoModelForCausalLM
 
     # sdpa takes the boolean mask as it is; eager would add it to the scores, silently wrong.
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
+    if lora is not None:
+        add_adapters(model, lora)
     if gradient_checkpointing:
         checkpoint_activations(model)
-    return Policy(model, temperature=temperature, chunk=chunk)
+    return Policy(model, temperature=temperature, chunk=chunk, sequence=sequence)
 
 
 def checkpoint_activations(model: Any) -> None:

@@ -88,6 +88,15 @@ class ExpertRouting:
         self._update_counts_LE = self._update_counts_LE + counts_LE
         self._update_sums_LE = self._update_sums_LE + torch.stack(self._sums).detach().double()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Passes inside are not watched, and choose their own experts."""
+        weight_T, self._weight_T = self._weight_T, None
+        try:
+            yield
+        finally:
+            self._weight_T = weight_T
+
     def _on_router(self, layer: int, router: Any, _: Any, output: tuple[Tensor, Tensor, Tensor]) -> Any:
         if self._weight_T is None:
             return output

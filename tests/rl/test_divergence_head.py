@@ -165,6 +165,14 @@ def test_a_student_that_is_its_teacher_has_no_gradient(config):
     assert alignment.agreement_N.tolist() == [1.0] * len(target)
 
 
+def test_a_frozen_head_leaves_the_gradient_of_hidden_states_alone():
+    hidden, weight, *others = inputs()
+    use = settings({}, size=23)
+    expected = gradients((hidden, weight, *others), use)[0]
+    ChunkedDivergence.apply(hidden, weight.detach(), *others, use)[2].backward(torch.linspace(-1, 2, 11))
+    assert torch.equal(hidden.grad, expected)
+
+
 def test_no_tokens_and_certain_ones():
     hidden, weight, target, *teacher = inputs(num_tokens=0)
     outputs = ChunkedDivergence.apply(hidden, weight, target, *teacher, settings({}, size=23))

@@ -10,16 +10,20 @@ from rl.config_file import find_config, load_config
 from rl.curation.config import CurateConfig, FuseConfig, SelectConfig
 from rl.doctor import examine_config
 from rl.learner import LearnerConfig
+from rl.lora import LoRAConfig, add_adapters
 from rl.memory_plan import (
     GIB,
+    adapter_bytes_per_token,
     layer_bytes_per_token,
     num_full_sequences,
     num_gpus,
+    offloaded_gib,
     plan_memory,
     shortfalls,
     state_gib,
 )
 from rl.models import resolve_model
+from rl.policy import checkpoint_activations
 from rollout.engine import EngineConfig
 
 
@@ -76,25 +80,15 @@ def test_a_model_that_nobody_knows_is_named(monkeypatch):
         find_architecture("nobody/nothing")
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(
-    "shape",
-    [
-        {"hidden": 64, "num_heads": 4, "num_kv_heads": 2, "head_dim": 32, "intermediate": 128},
-        {"hidden": 512, "num_heads": 4, "num_kv_heads": 1, "head_dim": 128, "intermediate": 1536},  # 8B's, an eighth
-        {"hidden": 640, "num_heads": 8, "num_kv_heads": 1, "head_dim": 128, "intermediate": 3200},  # 32B's, an eighth
-    ],
-)
-def test_activations_are_those_that_autograd_keeps(shape, dtype):
-    """All tensors that a forward pass of transformers saves, each storage once, without the weights."""
+def make_model(shape: dict[str, int], num_layers: int, dtype: torch.dtype):
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    planned_shape = Architecture(**shape, num_layers=2, vocab=300, tied=True)
+    planned_shape = Architecture(**shape, num_layers=num_layers, vocab=300, tied=True)
     config = Qwen3Config(
         vocab_size=300,
         hidden_size=shape["hidden"],
         intermediate_size=shape["intermediate"],
-        num_hidden_layers=2,
+        num_hidden_layers=num_layers,
         num_attention_heads=shape["num_heads"],
         num_key_value_heads=shape["num_kv_heads"],
         head_dim=shape["head_dim"],
@@ -102,8 +96,13 @@ def test_activations_are_those_that_autograd_keeps(shape, dtype):
         attn_implementation="sdpa",
     )
     assert Architecture.from_config(config) == planned_shape
-    model = Qwen3ForCausalLM(config).to(dtype).model
-    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    return planned_shape, Qwen3ForCausalLM(config).to(dtype)
+
+
+def saved_bytes(model, length: int) -> int:
+    """All tensors that a forward pass of transformers saves, each storage once, without the weights and the mask."""
+    mask = torch.ones(1, 1, length, length, dtype=torch.bool).tril()
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), mask)}
     saved: dict[int, int] = {}
     kept = []  # else a storage's place is given to another
 
@@ -114,12 +113,47 @@ def test_activations_are_those_that_autograd_keeps(shape, dtype):
             saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    length = 64
-    mask = torch.ones(1, 1, length, length, dtype=torch.bool).tril()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         model(torch.arange(length)[None], attention_mask=mask, use_cache=False)
-    planned = 2 * layer_bytes_per_token(planned_shape, dtype.itemsize) * length
-    assert sum(saved.values()) <= planned <= 1.15 * sum(saved.values())
+    return sum(saved.values())
+
+
+SHAPES = [
+    {"hidden": 64, "num_heads": 4, "num_kv_heads": 2, "head_dim": 32, "intermediate": 128},
+    {"hidden": 512, "num_heads": 4, "num_kv_heads": 1, "head_dim": 128, "intermediate": 1536},  # 8B's, an eighth
+    {"hidden": 640, "num_heads": 8, "num_kv_heads": 1, "head_dim": 128, "intermediate": 3200},  # 32B's, an eighth
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_activations_are_those_that_autograd_keeps(shape, dtype):
+    planned_shape, model = make_model(shape, 2, dtype)
+    saved = saved_bytes(model.model, 64)
+    planned = 2 * layer_bytes_per_token(planned_shape, dtype.itemsize) * 64
+    assert saved <= planned <= 1.15 * saved
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_adapters_keep_what_is_planned_for_them(shape):
+    """Norms whose weights are frozen keep a little less than the plan, which leaves that room."""
+    planned_shape, model = make_model(shape, 2, torch.bfloat16)
+    learner = LearnerConfig(lora=LoRAConfig(rank=16, alpha=32))
+    add_adapters(model, learner.lora)
+    saved = saved_bytes(model.model, 64)
+    planned = 2 * 64 * (layer_bytes_per_token(planned_shape, 2) + adapter_bytes_per_token(learner, 2))
+    assert saved <= planned <= 1.3 * saved
+
+
+def test_checkpointing_keeps_the_input_of_each_layer():
+    lengths, depths = (64, 128), (2, 6)
+    saved = {}
+    for depth in depths:
+        model = make_model(SHAPES[1], depth, torch.bfloat16)[1]
+        checkpoint_activations(model)
+        saved[depth] = [saved_bytes(model.model, length) for length in lengths]
+    per_layer = [(deep - shallow) / 4 for shallow, deep in zip(*saved.values(), strict=True)]
+    assert per_layer == [length * 512 * 2 for length in lengths]
 
 
 def test_zero_shards_state_by_stage():
@@ -134,6 +168,66 @@ def test_zero_shards_state_by_stage():
     assert state(2)["gradients"] == count / 2
     assert sum(state(3).values()) == 16 * count / 4
     assert state_gib(shape, LearnerConfig(), 4)["masters"] == 0
+
+
+def test_adapters_alone_have_gradients_and_optimizer_state():
+    shape, lora = QWEN3["8B"], LoRAConfig(rank=16, alpha=32)
+    count = lora.num_parameters(shape) / GIB
+    state = state_gib(shape, LearnerConfig(zero_stage=1, lora=lora), 2)
+    assert state["weights"] == pytest.approx(2 * shape.num_parameters / GIB + 2 * count)
+    assert [state[name] for name in ("gradients", "masters", "moments")] == [2 * count, 4 * count, 8 * count]
+
+
+def test_the_host_has_what_a_gpu_no_longer_needs():
+    def plan(**learner):
+        kl = {"loss": {"kl": {"place": "loss", "estimator": "k2"}}}
+        config = grpo("Qwen/Qwen3-8B", learner={"num_ranks": 4, "zero_stage": 3, **learner}, **kl)
+        return plan_memory(config, on_gpu=True)[0], offloaded_gib(config)
+
+    (whole, nothing), (half, state), (least, everything) = (
+        plan(offload=offload) for offload in ("none", "optimizer", "parameters")
+    )
+    count = QWEN3["8B"].num_parameters / GIB
+    assert nothing == 0
+    assert whole.gib - half.gib == pytest.approx((2 + 4 + 8) * count / 4)
+    assert half.gib - least.gib == pytest.approx((2 + 2) * count / 4), "policy and frozen copy"
+    assert state == pytest.approx((2 + 4 + 4 + 8) * count)
+    assert everything == pytest.approx(state + 4 * count)
+
+
+def test_ranks_that_share_rows_share_activations():
+    alone, shared = (
+        plan_memory(grpo("Qwen/Qwen3-8B", learner={"num_ranks": 2, "sequence_parallel_size": size}), on_gpu=True)[0]
+        for size in (1, 2)
+    )
+    assert shared.parts["activations"] == alone.parts["activations"] / 2
+    assert shared.parts["mask"] == alone.parts["mask"]
+
+
+FULL = ["learner.lora=null", "learner.sequence_parallel_size=1"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fits"),
+    [
+        ([], True),
+        (["learner.sequence_parallel_size=1"], True),
+        (["hardware.gpu_gib=44", "learner.sequence_parallel_size=4", "engine.tensor_parallel_size=1"], True),
+        (FULL, True),
+        ([*FULL, "learner.gradient_checkpointing=false"], False),
+        ([*FULL, "learner.num_ranks=1", "learner.zero_stage=1"], False),
+        ([*FULL, "learner.num_ranks=1", "learner.offload=parameters"], True),
+        (["learner.num_ranks=1", "learner.sequence_parallel_size=1", "hardware.gpus=5"], True),
+    ],
+)
+def test_8b_at_32k_tokens_fits_where_it_is_said_to(overrides, fits):
+    """One GPU of 80 GB is enough with adapters or with everything offloaded; checkpointing is always needed."""
+    config = load_config(find_config("configs/qwen3/long_rl_8b.yaml"), overrides)
+    assert config.sampling.max_tokens == 32768
+    needs = plan_memory(config, on_gpu=True)
+    for need in needs:
+        print(need.name, need.in_words())
+    assert (list(shortfalls(config, needs)) == []) == fits
 
 
 def grpo(model: str, **changes) -> GRPOConfig:
