@@ -2,9 +2,8 @@
 
 import asyncio
 import os
-import tempfile
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from rewards.scorer import Scorer, ScorerConfig
 from rewards.types import RewardRequest, RewardResult
 from rl.environments import find_environment
 from rl.learner import Bucket
+from rl.loopback import keep_token_private, loopback_alone, private_folder
 from rl.models import resolve_model
 from rollout.chat import Chat
 from rollout.engine import Completion, Engine, EngineConfig
@@ -54,19 +54,21 @@ async def ray_session(config: RayConfig, num_cpus: int) -> AsyncIterator[None]:
     }
     if config.address is None:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        keep_token_private()
         options |= {
             "num_cpus": num_cpus,
             "include_dashboard": False,
             "object_store_memory": config.object_store_mib * 2**20,
-            "_temp_dir": os.path.join(tempfile.gettempdir(), "sharpen-ray"),
+            "_temp_dir": str(private_folder()),
         }
     else:
         options["address"] = config.address
-    await asyncio.to_thread(ray.init, **options)
-    try:
-        yield
-    finally:
-        await asyncio.to_thread(ray.shutdown)
+    with loopback_alone() if config.address is None else nullcontext():
+        await asyncio.to_thread(ray.init, **options)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(ray.shutdown)
 
 
 async def enter_together(stack: AsyncExitStack, *contexts: AbstractAsyncContextManager[Any]) -> list[Any]:

@@ -17,7 +17,7 @@ FORBIDDEN = {"rewards": {"rl", "rollout"}, "rollout": {"rl", "rewards"}, "rl": s
 DOORS = {  # files, or folders with a slash at the end
     "deepspeed": ("rl/deepspeed_learner.py", "rl/deepspeed_weights.py"),
     "vllm": ("rollout/",),
-    "ray": ("rl/cluster.py", "rl/learner_group.py", "rewards/ray_service.py"),  # the last: replicas of the service
+    "ray": ("rl/cluster.py", "rl/loopback.py", "rl/learner_group.py", "rewards/ray_service.py"),
     "verl": ("rl/learner_group.py", "rl/batch.py", "rl/log.py", "rl/verl_plugin.py"),
     "sympy": ("rewards/verifiers/",),
     "math_verify": ("rewards/verifiers/",),
