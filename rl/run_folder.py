@@ -23,6 +23,7 @@ MAX_PAGE_BYTES = 4 * 2**20
 MAX_CONFIG_BYTES = 2**20
 MAX_SETTINGS = 5_000
 TAIL_BYTES = 256 * 2**10
+ABSENT = "–"
 MARKS = ("config.yaml", "metrics.jsonl")
 
 
@@ -163,7 +164,11 @@ def flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def differing(configs: dict[str, dict[str, Any]]) -> dict[str, list[Any]]:
-    """Keys under which not all configs hold the same, with each one's value in the order of the runs."""
-    keys = dict.fromkeys(key for values in configs.values() for key in values)
-    lines = {key: [values.get(key) for values in configs.values()] for key in keys}
+    """Keys under which not all configs hold the same, with each one's value, `ABSENT` where it has none."""
+    keys = sorted({key for values in configs.values() for key in values}, key=_order)
+    lines = {key: [values.get(key, ABSENT) for values in configs.values()] for key in keys}
     return {key: line for key, line in lines.items() if len(configs) < 2 or any(value != line[0] for value in line[1:])}
+
+
+def _order(key: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in key.split(".")]

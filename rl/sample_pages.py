@@ -11,8 +11,8 @@ MAX_GROUPS = 20
 MAX_ITEMS = 64  # of a list or mapping: responses of a group, messages, components
 MAX_CHARACTERS = 6_000  # of a text
 MAX_DEPTH = 6
-MAX_LINE_BYTES = 16 * 2**20
-MAX_SCAN_BYTES = 32 * 2**20  # a request reads no more, however little of it is wanted
+MAX_LINE_BYTES = 64 * 2**20
+MAX_SCAN_BYTES = 64 * 2**20  # a request reads no more, however little of it is wanted
 
 Group = dict[str, Any]
 

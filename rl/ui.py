@@ -167,7 +167,8 @@ def _add_runs(app: FastAPI, folders: RunFolders) -> None:
 
 def _add_samples(app: FastAPI, folders: RunFolders) -> None:
     def find_file(run: str, name: str) -> Path:
-        files = {path.relative_to(folders.run(run)).as_posix() for _, _, path in sample_files(folders.run(run))}
+        folder = folders.run(run)
+        files = {name_of(path, folder) for _, _, path in sample_files(folder)}
         path = folders.file(run, name) if name in files else None
         if path is None:
             raise LookupError(f"the run has no samples {name!r}")
@@ -201,12 +202,16 @@ def _add_samples(app: FastAPI, folders: RunFolders) -> None:
         return PlainTextResponse(text.encode(errors="backslashreplace"))
 
 
+def name_of(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
 def summary(folders: RunFolders, name: str) -> dict[str, Any]:
     """What the list of runs says of one: what it is, how far, and whether it goes on."""
     metrics, config = folders.file(name, "metrics.jsonl"), folders.file(name, "config.yaml")
     values = read_config_values(config) if config else {}
     rows = read_last(metrics)[0] if metrics else []
-    row = next((row for row in reversed(rows) if _measured(row)), {})
+    row = max((row for row in rows if _measured(row)), key=lambda row: row["step"], default={})
     age_s = max(0.0, time.time() - metrics.stat().st_mtime) if metrics else None
     step, num_steps, step_s = row.get("step"), values.get("num_steps"), row.get("time/step_s")
     is_complete = isinstance(num_steps, int) and isinstance(step, int) and step >= num_steps

@@ -1,5 +1,5 @@
 // Curves
-const sectionOf = new Map();
+const ruleOfMetric = new Map();
 const patternOf = (text) => new RegExp(`^${text.replace(/[.+?^${}()|[\]\\]/g, "\\$&").replaceAll("*", ".+")}$`);
 const RULES = [["Held-out score", "Bars: standard error over prompts.", "mean score", /^eval\/.+\/avg@/]];
 for (const { title, note, units } of CHARTS) {
@@ -8,10 +8,13 @@ for (const { title, note, units } of CHARTS) {
 RULES.splice(RULES.findIndex((rule) => rule[0] === "Staleness") + 1, 0, ["Staleness", "", "samples", /^rollout\/staleness\/\d+$/]);
 RULES.push(["Reward components", "Before they are normalised and weighed.", "", /^reward\//], ["Time", "", "seconds", /^time\//], ["More of the evaluations", "", "", /^eval\//], ["Everything else", "", "", /./]);
 const ORDER = [...new Set(RULES.map((rule) => rule[0]))], CLOSED = new Set(["More of the evaluations", "Everything else"]);
-const ERRORS = /^eval\/.+\/(gain_|sampling_)?se@/, AGE = /^rollout\/staleness\/(\d+)$/;
-function ruleOf(metric) {
-  if (!sectionOf.has(metric)) sectionOf.set(metric, RULES.find((rule) => rule[3].test(metric)));
-  return sectionOf.get(metric);
+const ERRORS = /^eval\/.+\/(gain_|sampling_)?se@/, AGE = /^rollout\/staleness\/(\d+)$/, AGES = "rollout/staleness/0"; // one panel for all ages
+const COMPONENTS = RULES.find((rule) => rule[0] === "Reward components");
+const ruleOf = (metric) => ruleOfMetric.get(metric);
+function setRules(names) { // the mean of a component, unlike that of a task, has a rate of equal groups beside it
+  const isComponent = (name) => /^reward\/.+\/mean$/.test(name) && names.has(name.replace(/mean$/, "zero_variance_rate"));
+  ruleOfMetric.clear();
+  names.forEach((name) => ruleOfMetric.set(name, isComponent(name) ? COMPONENTS : RULES.find((rule) => rule[3].test(name))));
 }
 const panels = new Map();
 let layoutKey = "";
@@ -23,12 +26,13 @@ const watcher = new IntersectionObserver((found) => found.forEach(({ target, isI
 }), { rootMargin: "300px" });
 
 function showCurves() {
-  const wanted = at("metric-find").value.trim().toLowerCase(), names = new Set();
+  const wanted = at("metric-find").value.trim().toLowerCase(), all = new Set();
   chosen.forEach((run) => run.metrics.forEach((name) => {
-    if (name !== "step" && !ERRORS.test(name) && name.toLowerCase().includes(wanted)) names.add(AGE.test(name) ? "rollout/staleness/0" : name);
+    if (name !== "step" && !ERRORS.test(name)) all.add(AGE.test(name) ? AGES : name);
   }));
+  const names = new Set([...all].filter((name) => name.toLowerCase().includes(wanted)));
   const key = [...names].sort().join("\n");
-  if (key !== layoutKey) { layoutKey = key; layOut([...names], Boolean(wanted)); }
+  if (key !== layoutKey) { layoutKey = key; setRules(all); layOut([...names], Boolean(wanted)); }
   const isChanged = [...chosen.keys()].join("\n") !== showCurves.shown || [...chosen.values()].some((run) => run.isDirty);
   showCurves.shown = [...chosen.keys()].join("\n");
   chosen.forEach((run) => { run.isDirty = false; });
@@ -117,7 +121,7 @@ function layoutOf(traces, isAge) {
     font: { family: "system-ui, sans-serif", size: 12, color: color("--text") }, hovermode: "x unified",
     hoverlabel: { bgcolor: color("--card"), bordercolor: color("--line"), font: { color: color("--text"), size: 12 } },
     yaxis: { ...axis, gridcolor: color("--grid"), nticks: 6, exponentformat: "power", ...(isAge && { rangemode: "tozero" }) },
-    xaxis: { ...axis, showgrid: false, ...((span < 6 || isAge) && { dtick: 1 }), unifiedhovertitle: { text: `${isAge ? "age" : "step"} %{x}` }, title: { text: isAge ? "steps old" : "step", font: { size: 11, color: dim }, standoff: 4 } },
+    xaxis: { ...axis, showgrid: false, zeroline: false, ...((span < 6 || isAge) && { dtick: 1 }), unifiedhovertitle: { text: `${isAge ? "age" : "step"} %{x}` }, title: { text: isAge ? "steps old" : "step", font: { size: 11, color: dim }, standoff: 4 } },
     shapes: [...new Set(lines.map((event) => event.step))].map((x) => ({ type: "line", x0: x, x1: x, y0: 0, y1: 1, yref: "paper", line: { color: color("--bad"), width: 1, dash: "dot" } })),
   };
 }
