@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rewards.calls import Call, Reply
 from rewards.endpoint import EndpointConfig
+from rewards.ray_loopback import keep_token_private, loopback_alone, private_folder
 from rewards.scorer import Scorer, ScorerConfig
 from rewards.types import RewardRequest, RewardResult
 from rl.environments import find_environment
 from rl.learner import Bucket
-from rl.loopback import keep_token_private, loopback_alone, private_folder
 from rl.models import resolve_model
 from rollout.chat import Chat
 from rollout.engine import Completion, Engine, EngineConfig

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from rl.deepspeed_checkpoint import read_as_data
 from rl.deepspeed_weights import ShardedWeights
 from rl.divergence_head import Alignment
 from rl.experts import load_balancing_coefficient
@@ -278,6 +279,7 @@ class DeepSpeedRank:
 
     def load(self, folder: str) -> None:
         """Go on exactly where `save` was called, on the same number of ranks."""
+        read_as_data(self.engine)
         path, state = self.engine.load_checkpoint(folder, tag="learner")
         if path is None:
             raise ValueError(f"resume: {folder} holds no learner checkpoint")

@@ -53,4 +53,4 @@ def keep_token_private() -> None:
     folder = Path.home() / ".ray"
     with suppress(OSError):  # Ray says what is wrong with it
         folder.mkdir(mode=0o700, exist_ok=True)
-        (folder / "auth_token").chmod(0o600)
+        folder.chmod(0o700)
