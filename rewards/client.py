@@ -32,7 +32,7 @@ class HttpScorerConfig(BaseModel):
     the environment variable `token_env`, if it is set.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     url: str = Field(pattern=r"^https?://[^/]")
     token_env: str = DEFAULT_TOKEN_ENV

@@ -30,7 +30,7 @@ class EndpointConfig(BaseModel):
     `serve_options` are further arguments of the `vllm serve` that `serve` starts, on `num_gpus` where there are GPUs.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     url: str = ""
     model: str = ""
@@ -60,7 +60,7 @@ class EndpointConfig(BaseModel):
     def _names_a_server(self) -> Self:
         if self.url and not self.url.startswith(("http://", "https://")):
             scheme = self.url.partition(":")[0][:20]  # of a URL with a password no more is said
-            raise ValueError(f"url: {scheme!r} is not http:// or https://")
+            raise ValueError(f"url: {scheme!r} does not start with http:// or https://")
         if has_user_info(self.url):
             raise ValueError("url: it holds a user name or password; name the variable with the key by api_key_env")
         if any(option.split("=")[0] == "--api-key" for option in self.serve_options):

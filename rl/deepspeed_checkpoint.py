@@ -1,6 +1,7 @@
 """Checkpoint files read as data: DeepSpeed itself would run whatever a file asks for."""
 
 import pickle
+import re
 from typing import Any
 
 import torch
@@ -17,10 +18,10 @@ def read_as_data(engine: Any) -> None:
             with torch.serialization.safe_globals(_saved_types()):
                 return torch.load(path, map_location=map_location, weights_only=True)
         except pickle.UnpicklingError as error:
-            wanted = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+            found = re.search(r"GLOBAL (\S+)", str(error))
             raise ValueError(
-                f"resume: {path} is not loaded: it asks for more than data ({', '.join(wanted)[:500]}); "
-                "Sharpen writes no such checkpoint"
+                f"resume: {path} is not loaded: it holds more than data ({found[1][:200] if found else 'a pickle'}), "
+                "which Sharpen does not write"
             ) from error
 
     engine.checkpoint_engine.load = load

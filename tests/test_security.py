@@ -90,8 +90,9 @@ def test_a_url_with_a_password_is_refused_and_not_repeated(tmp_path, override):
 
 def test_so_it_is_where_no_config_file_is_read():
     for make in (EndpointConfig, HttpScorerConfig):
-        with pytest.raises(ValueError, match="user name or password"):
-            make(url="http://me:pw@host/")
+        with pytest.raises(ValueError, match="user name or password") as caught:
+            make(url="http://me:pw-3c41@host/")
+        assert "pw-3c41" not in str(caught.value)
         assert make(url="http://host/v1/@me?x=a@b").url.endswith("a@b"), "an @ elsewhere is none"
     for option in (["--api-key", "pw"], ["--api-key=pw"]):
         with pytest.raises(ValueError, match="by api_key_env"):
@@ -135,7 +136,7 @@ def test_a_checkpoint_of_others_runs_nothing(tmp_path, form):
         path.write_bytes(pickle.dumps(Attack(mark)))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=form)
-    with pytest.raises(ValueError, match=r"mp_rank_00_model_states\.pt is not loaded: it asks for more than data"):
+    with pytest.raises(ValueError, match=r"mp_rank_00_model_states\.pt is not loaded: it holds more than data"):
         engine_that_reads_data().load(str(path), map_location="cpu")
     assert not mark.exists()
 
@@ -209,7 +210,9 @@ def listening(process):
 
 @pytest.mark.slow
 async def test_a_cluster_of_ours_is_reached_from_here_alone_and_with_its_token(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", HOLD], stdin=-1, stdout=-1, text=True, cwd=ROOT)
+    process = subprocess.Popen(  # noqa: ASYNC220 - at once
+        [sys.executable, "-c", HOLD], stdin=-1, stdout=-1, text=True, cwd=ROOT
+    )
     try:
         address = await asyncio.wait_for(asyncio.to_thread(process.stdout.readline), 120)
         host, _, port = address.strip().partition(":")
