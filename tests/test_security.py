@@ -38,10 +38,11 @@ SECRETS = {
 
 
 def config_file(folder, judge):
-    lines = ["recipe: grpo", "model: package:tiny-qwen3", f"log: {{dir: {folder}, sinks: [tensorboard]}}", "prompts:"]
+    lines = ["num_steps: 1", "groups_per_step: 1", "samples_per_prompt: 2"]
+    lines += ["recipe: grpo", "model: package:tiny-qwen3", f"log: {{dir: {folder}, sinks: [tensorboard]}}", "prompts:"]
     lines += [
         "  sources: [{generator: 'rl.arithmetic:problem'}]",
-        f"rewards: {{models: {{judge: {json.dumps(judge)}}}}}",
+        f"rewards: {{judge: {json.dumps(judge)}}}",
     ]
     path = folder / "c.yaml"
     path.write_text("\n".join(lines))
@@ -74,8 +75,8 @@ def test_no_secret_of_the_environment_comes_into_a_run_folder(tmp_path, monkeypa
 @pytest.mark.parametrize(
     "override",
     [
-        "rewards.models.judge.url=http://me:pw-3c41@judge:8000/v1",
-        "rewards.models.judge.url=FTP://pw-3c41@judge",
+        "rewards.judge.url=http://me:pw-3c41@judge:8000/v1",
+        "rewards.judge.url=FTP://pw-3c41@judge",
         "prompts.sources.0.generator=s3://id:pw-3c41@bucket/x.parquet",
         "log.dir=https://pw-3c41@host/",
     ],
