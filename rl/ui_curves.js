@@ -5,7 +5,7 @@ const RULES = [["Held-out score", "Bars: standard error over prompts.", "mean sc
 for (const { title, note, units } of CHARTS) {
   for (const [unit, patterns] of Object.entries(units)) patterns.split(" ").forEach((text) => RULES.push([title, note, unit, patternOf(text)]));
 }
-RULES.splice(RULES.findIndex((rule) => rule[0] === "Staleness") + 1, 0, ["Staleness", "", "samples", /^rollout\/staleness\/\d+$/]);
+RULES.splice(RULES.findLastIndex((rule) => rule[0] === "Staleness") + 1, 0, ["Staleness", "", "samples", /^rollout\/staleness\/\d+$/]);
 RULES.push(["Reward components", "Before they are normalised and weighed.", "", /^reward\//], ["Time", "", "seconds", /^time\//], ["More of the evaluations", "", "", /^eval\//], ["Everything else", "", "", /./]);
 const ORDER = [...new Set(RULES.map((rule) => rule[0]))], CLOSED = new Set(["More of the evaluations", "Everything else"]);
 const ERRORS = /^eval\/.+\/(gain_|sampling_)?se@/, AGE = /^rollout\/staleness\/(\d+)$/, AGES = "rollout/staleness/0"; // one panel for all ages
@@ -73,7 +73,7 @@ function layOut(names, isFiltered) {
 function makePanel(metric) {
   const card = element("section", "card panel"), title = element("h3", "", AGE.test(metric) ? "rollout/staleness, by age" : metric);
   const latest = element("div", "latest number"), place = element("div", "plot");
-  if (ruleOf(metric)[2]) title.append(element("span", "dim", ` · ${AGE.test(metric) ? "share of samples" : ruleOf(metric)[2]}`));
+  if (ruleOf(metric)[2]) title.append(element("span", "dim", ` · ${AGE.test(metric) ? "share" : ruleOf(metric)[2]}`));
   card.dataset.metric = metric;
   card.append(title, latest, place);
   panels.set(metric, { metric, card, latest, place, isSeen: false, isDirty: true });
@@ -117,10 +117,10 @@ function layoutOf(traces, isAge) {
   const axis = { zerolinecolor: color("--line"), linecolor: color("--line"), tickfont: { size: 11, color: dim } };
   const lines = isAge ? [] : [...chosen.values()].flatMap((run) => run.events).filter((event) => Number.isFinite(event.step)).slice(-MAX_LINES);
   return {
-    paper_bgcolor: "transparent", plot_bgcolor: "transparent", margin: { l: 48, r: 8, t: 6, b: 32 }, showlegend: false, barmode: "group",
+    paper_bgcolor: "transparent", plot_bgcolor: "transparent", margin: { l: 52, r: 8, t: 6, b: 32 }, showlegend: false, barmode: "group",
     font: { family: "system-ui, sans-serif", size: 12, color: color("--text") }, hovermode: "x unified",
     hoverlabel: { bgcolor: color("--card"), bordercolor: color("--line"), font: { color: color("--text"), size: 12 } },
-    yaxis: { ...axis, gridcolor: color("--grid"), nticks: 6, exponentformat: "power", ...(isAge && { rangemode: "tozero" }) },
+    yaxis: { ...axis, gridcolor: color("--grid"), nticks: 6, exponentformat: "e", ...(isAge && { rangemode: "tozero" }) },
     xaxis: { ...axis, showgrid: false, zeroline: false, ...((span < 6 || isAge) && { dtick: 1 }), unifiedhovertitle: { text: `${isAge ? "age" : "step"} %{x}` }, title: { text: isAge ? "steps old" : "step", font: { size: 11, color: dim }, standoff: 4 } },
     shapes: [...new Set(lines.map((event) => event.step))].map((x) => ({ type: "line", x0: x, x1: x, y0: 0, y1: 1, yref: "paper", line: { color: color("--bad"), width: 1, dash: "dot" } })),
   };

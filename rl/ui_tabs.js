@@ -93,7 +93,9 @@ function tableOf(head, lines) {
 const timeOf = (time) => (isNumber(time) ? new Date(time * 1000).toLocaleString() : plain(time ?? "–"));
 function showEvents() {
   const all = [...chosen.values()].flatMap((run) => run.events.map((event) => ({ ...event, run: run.name })));
-  const lines = all.reverse().map(({ run, time, step, kind, detail }) => [["", timeOf(time)], ["", run], ["", plain(step ?? "–")], ["kind", plain(kind ?? "")], ["value", plain(detail ?? "")]]);
+  const when = ({ time }) => (isNumber(time) ? time : Date.parse(time) / 1000 || 0);
+  all.reverse().sort((a, b) => when(b) - when(a));
+  const lines = all.map(({ run, time, step, kind, detail }) => [["short", timeOf(time)], ["", run], ["short", plain(step ?? "–")], ["kind short", plain(kind ?? "")], ["value", plain(detail ?? "")]]);
   const isCut = [...chosen.values()].some((run) => run.eventsCut);
   const key = JSON.stringify(lines);
   if (showEvents.key === key) return;
