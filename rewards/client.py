@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from rewards.endpoint import has_user_info
 from rewards.registry import unknown_task
 from rewards.retry_after import read_retry_after
 from rewards.service_config import DEFAULT_TOKEN_ENV
@@ -31,7 +32,7 @@ class HttpScorerConfig(BaseModel):
     for a service that is gone for a minute. The token is read from the environment variable `token_env`, if it is set.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     url: str = Field(pattern=r"^https?://[^/]")
     token_env: str = DEFAULT_TOKEN_ENV
@@ -41,6 +42,13 @@ class HttpScorerConfig(BaseModel):
     chunk_size: int = Field(64, ge=1)
     chunk_mib: float = Field(16, gt=0)
     max_concurrent: int = Field(16, ge=1)
+
+    @field_validator("url")
+    @classmethod
+    def _has_no_password(cls, url: str) -> str:
+        if has_user_info(url):
+            raise ValueError("it holds a user name or password; name the variable with the token by token_env")
+        return url
 
 
 class CallFailed(Exception):

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -29,7 +30,7 @@ class EndpointConfig(BaseModel):
     `serve_options` are further arguments of the `vllm serve` that `serve` starts, on `num_gpus` where there are GPUs.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     url: str = ""
     model: str = ""
@@ -58,7 +59,12 @@ class EndpointConfig(BaseModel):
     @model_validator(mode="after")
     def _names_a_server(self) -> Self:
         if self.url and not self.url.startswith(("http://", "https://")):
-            raise ValueError(f"url: {self.url!r} does not start with http:// or https://")
+            scheme = self.url.partition(":")[0][:20]  # of a URL with a password no more is said
+            raise ValueError(f"url: {scheme!r} does not start with http:// or https://")
+        if has_user_info(self.url):
+            raise ValueError("url: it holds a user name or password; name the variable with the key by api_key_env")
+        if any(option.split("=")[0] == "--api-key" for option in self.serve_options):
+            raise ValueError("serve_options: --api-key would stand in the config; name a variable by api_key_env")
         if not self.url and not self.serve:
             raise ValueError("url is missing: give the server's address, or serve: true")
         if self.serve and self.url:
@@ -66,6 +72,11 @@ class EndpointConfig(BaseModel):
         if self.serve and not self.model:
             raise ValueError("model is missing: a hub id, a folder or package:NAME that shall be served")
         return self
+
+
+def has_user_info(url: str) -> bool:
+    """Whether a URL holds a user name or password: configs are written into run folders and shown."""
+    return re.match(r"[a-z][a-z0-9+.-]*://[^/?#\s@]*@", url, re.IGNORECASE) is not None
 
 
 class Breaker:

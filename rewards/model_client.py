@@ -28,7 +28,7 @@ class ModelClient:
         import httpx
 
         key = os.environ.get(config.api_key_env)
-        self.name, self.timeout_s = name, config.timeout_s
+        self.name, self.timeout_s, self._key = name, config.timeout_s, key
         self.max_retries, self.retry_pause_s = config.max_retries, config.retry_pause_s
         self._client = httpx.AsyncClient(
             base_url=config.url,
@@ -64,7 +64,7 @@ class ModelClient:
             raise Unavailable("timeout", f"{self.name} did not answer within {self.timeout_s:g} s") from error
         except httpx.HTTPError as error:
             raise Unavailable("error", f"{self.name}: {type(error).__name__}: {error}"[:400]) from error
-        shown = text[:200].decode(errors="replace")
+        shown = self._without_key(text.decode(errors="replace"))[:200]
         if response.status_code in BUSY or response.status_code >= 500:
             wait_s = read_retry_after(response.headers.get("retry-after"))
             later = f", to be asked again after {wait_s:.0f} s" if wait_s else ""
@@ -75,6 +75,10 @@ class ModelClient:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ModelFailure("error", f"{self.name} answered no JSON: {shown!r}") from error
+
+    def _without_key(self, text: str) -> str:
+        """What a server says may quote our key; reasons are logged and kept."""
+        return text.replace(self._key, "***") if self._key else text
 
     async def _read(self, response: "httpx.Response") -> bytes:
         text = bytearray()

@@ -1,9 +1,12 @@
 """The reward service under Ray Serve: replicas of the same app on the machines of a cluster, as the load asks."""
 
+import os
 import signal
 import threading
+from contextlib import ExitStack
 from typing import Any
 
+from rewards.ray_loopback import keep_token_private, loopback_alone
 from rewards.service_config import ServiceConfig
 from rewards.service_log import log_event, open_log
 from rewards.service_server import check_address
@@ -53,12 +56,23 @@ def serve_on_ray(
     config.read_token()
     try:
         import ray
-        from ray import serve
+        import ray.serve
     except ImportError as error:
         raise ValueError(f"--ray: Ray Serve cannot be imported ({error}); pip install 'ray[serve]'") from error
     ended = threading.Event()
     open_log()
-    ray.init(ignore_reinit_error=True, log_to_driver=True)
+    with ExitStack() as stack:
+        if not os.environ.get("RAY_ADDRESS"):  # HTTP has an address of its own
+            keep_token_private()
+            stack.enter_context(loopback_alone())
+        ray.init(ignore_reinit_error=True, log_to_driver=True)
+        return _serve_until_ended(config, host, port, max_replicas, ended)
+
+
+def _serve_until_ended(config: ServiceConfig, host: str, port: int, max_replicas: int, ended: threading.Event) -> int:
+    import ray
+    from ray import serve
+
     serve.start(http_options={"host": host, "port": port})
     try:
         serve.run(

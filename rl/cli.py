@@ -7,6 +7,7 @@ from typing import Any
 
 from rewards.cli import add_commands as add_reward_commands
 from rl.faults import RunStopped
+from rl.ui_command import add_ui
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write RUN_DIR/report.html")
     report.add_argument("run_dir", type=Path)
     report.set_defaults(run=_report)
+    add_ui(commands)
     export = commands.add_parser("export", help="a checkpoint as a Hugging Face model folder")
     export.add_argument("run_dir", type=Path)
     export.add_argument("out", type=Path)

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rewards.calls import Call, Reply
 from rewards.endpoint import EndpointConfig
+from rewards.ray_loopback import loopback_alone
 from rewards.scorer import Scorer, ScorerConfig
 from rewards.types import RewardRequest, RewardResult
 from rl.bucket_relay import own_node_id, split_relay
@@ -82,19 +83,20 @@ async def ray_session(
     os.environ.update(NO_PLUGINS)
     num_cpus = num_cpus or total_cpus(roles, config.placement)
     options = joining_options(config.address) if config.address else starting_options(config.object_store_mib, num_cpus)
-    try:
-        await asyncio.to_thread(ray.init, log_to_driver=False, logging_level="ERROR", **options)
-    except (ConnectionError, RuntimeError) as error:
-        if config.address:
-            raise ValueError(f"ray.address {config.address}: {error}") from error
-        raise
-    try:
-        if roles:
-            Session.places = Places(config.placement, await _plan(config, roles, say))
-        yield
-    finally:
-        Session.places = Places(PlacementConfig(), None)
-        await asyncio.to_thread(ray.shutdown)
+    with nullcontext() if config.address else loopback_alone():
+        try:
+            await asyncio.to_thread(ray.init, log_to_driver=False, logging_level="ERROR", **options)
+        except (ConnectionError, RuntimeError) as error:
+            if config.address:
+                raise ValueError(f"ray.address {config.address}: {error}") from error
+            raise
+        try:
+            if roles:
+                Session.places = Places(config.placement, await _plan(config, roles, say))
+            yield
+        finally:
+            Session.places = Places(PlacementConfig(), None)
+            await asyncio.to_thread(ray.shutdown)
 
 
 async def _plan(config: RayConfig, roles: Sequence[Role], say: Callable[[str], None]) -> Plan:

@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from rewards.endpoint import has_user_info
 from rl.config import EvaluateConfig, GRPOConfig, RecipeConfig, RewardModelConfig, SFTConfig
 from rl.curation.config import CurateConfig, FuseConfig, SelectConfig
 from rl.distill_config import DistillConfig
 from rl.pipeline_config import PipelineConfig, escape_references, references
+from rl.run_folder import flatten
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -109,6 +111,11 @@ def parse_config(values: dict[str, Any], source: str) -> RecipeConfig:
 
 def validate(model: type[Config], values: dict[str, Any], source: str) -> Config:
     """Values as a config of that model, or a ValueError that explains each of its faults in a line."""
+    secret = [key for key, value in flatten(values) if isinstance(value, str) and has_user_info(value)]
+    if secret:
+        raise ValueError(
+            f"{source}: {secret[0]}: the URL holds a user name or password, and configs are shown to others"
+        )
     try:
         return model.model_validate(values)
     except ValidationError as error:

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from rl.deepspeed_checkpoint import read_as_data
 from rl.deepspeed_config import deepspeed_config, frozen_config
 from rl.deepspeed_weights import ShardedWeights
 from rl.divergence_head import Alignment
@@ -293,6 +294,7 @@ class DeepSpeedRank:
 
     def load(self, folder: str) -> None:
         """Go on exactly where `save` was called, on the same number of ranks."""
+        read_as_data(self.engine)
         path, state = self.engine.load_checkpoint(folder, tag="learner", load_module_strict=self.config.lora is None)
         if path is None:
             raise ValueError(f"resume: {folder} holds no learner checkpoint")

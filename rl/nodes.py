@@ -4,11 +4,11 @@ import asyncio
 import importlib.metadata
 import os
 import platform
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from rewards.ray_loopback import keep_token_private, private_folder
 from rl.placement import Node, PlacementConfig, Plan, Role, describe, make_needs, make_plan
 
 # Threads that wait by spinning make processes on shared cores ten times slower.
@@ -33,6 +33,7 @@ def has_gpu() -> bool:
 def starting_options(object_store_mib: int, num_cpus: int) -> dict[str, Any]:
     """Options of `ray.init` for a cluster of our own on this machine."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    keep_token_private()
     on_gpu = has_gpu()
     environment = QUIET_THREADS | NO_PLUGINS | ({} if on_gpu else {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""})
     return {
@@ -42,7 +43,7 @@ def starting_options(object_store_mib: int, num_cpus: int) -> dict[str, Any]:
         "num_gpus": None if on_gpu else 0,
         "include_dashboard": False,
         "object_store_memory": object_store_mib * 2**20,
-        "_temp_dir": os.path.join(tempfile.gettempdir(), "sharpen-ray"),
+        "_temp_dir": str(private_folder()),
     }
 
 

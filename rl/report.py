@@ -11,6 +11,8 @@ import yaml
 from rl.component_charts import component_charts, component_means
 from rl.log import read_metrics
 from rl.progress import duration
+from rl.run_folder import read_settings, sample_files
+from rl.sample_pages import cut
 from rl.time_charts import PARTS, bounds_in_words, staleness_chart, time_chart
 
 MAX_SAMPLE_BYTES = 12_000_000
@@ -82,7 +84,7 @@ def build_report(run_dir: Path) -> Path:
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
     groups, sample_note = read_groups(run_dir)
-    settings = _settings(run_dir)
+    settings = read_settings(run_dir)
     page = environment.get_template("report.html.j2").render(
         head=headline(run_dir),
         charts=Markup(to_json(make_charts(rows))),
@@ -110,7 +112,7 @@ def headline(run_dir: Path) -> dict[str, Any]:
     `reward` is the mean over the first and over the last `reward_steps` steps, `evals` has one entry a suite and
     parser, `parts_s` is how many seconds of `wall_s` went where.
     """
-    rows, config = read_metrics(run_dir), _settings(run_dir).get("config", {})
+    rows, config = read_metrics(run_dir), read_settings(run_dir).get("config", {})
     trained = [row for row in rows if _number(row, "reward/mean") is not None]
     scores = [row["reward/mean"] for row in trained]
     window = max(1, min(REWARD_STEPS, len(scores) // 2))
@@ -213,7 +215,7 @@ def read_groups(run_dir: Path, max_bytes: int = MAX_SAMPLE_BYTES) -> tuple[list[
 
     Files are taken from the ends and then evenly between them, none with more than a quarter of the room.
     """
-    files = _sample_files(run_dir)
+    files = sample_files(run_dir)
     chosen: dict[int, list[str]] = {}
     room, num_cut, num_broken = max_bytes, 0, 0
     for index in _spread(len(files)):
@@ -241,14 +243,6 @@ def read_groups(run_dir: Path, max_bytes: int = MAX_SAMPLE_BYTES) -> tuple[list[
     return [text for index in sorted(chosen) for text in chosen[index]], "; ".join(notes)
 
 
-def _sample_files(run_dir: Path) -> list[tuple[int, str, Path]]:
-    """Step, suite ("" for training) and path, in the order in which a run wrote them."""
-    paths = [*run_dir.glob("samples/step-*.jsonl"), *run_dir.glob("evals/*-step-*.jsonl")]
-    split = [(path.stem.rpartition("step-"), path) for path in paths]
-    files = [(int(step), suite.removesuffix("-"), path) for (suite, _, step), path in split if step.isdigit()]
-    return sorted(files, key=lambda file: file[:2])
-
-
 def _spread(count: int) -> list[int]:
     """All numbers below `count`: the last, the first, then ever finer steps between them."""
     order, stride = [count - 1] if count else [], 1 << count.bit_length()
@@ -261,10 +255,7 @@ def _spread(count: int) -> list[int]:
 def _shortened(group: dict[str, Any], limit: int = MAX_RESPONSE_CHARACTERS) -> dict[str, Any]:
     """The group with the middle of very long responses cut out, and said so in their place."""
     for response in group["responses"]:
-        text = response["text"]
-        if len(text) > limit:
-            cut = f"\n[… {len(text) - limit} characters are left out here …]\n"
-            response["text"] = text[: limit // 2] + cut + text[-limit // 2 :]
+        response["text"] = cut(response["text"], limit)
     return group
 
 
@@ -280,8 +271,3 @@ def _number(row: dict[str, Any], name: str) -> float | None:
 
 def _total(rows: Rows, name: str) -> float:
     return sum(_number(row, name) or 0.0 for row in rows)
-
-
-def _settings(run_dir: Path) -> dict[str, Any]:
-    path = run_dir / "config.yaml"
-    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}

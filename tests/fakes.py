@@ -415,7 +415,18 @@ class FakeModelServer:
     those of each, `times_s` when they came.
     """
 
-    WORDS = ("answer", "hang", "late", "drip", "close", "garbage", "wrong schema", "empty choices", "flood")
+    WORDS = (
+        "answer",
+        "hang",
+        "late",
+        "drip",
+        "close",
+        "garbage",
+        "wrong schema",
+        "empty choices",
+        "flood",
+        "quote key",
+    )
 
     def __init__(
         self, script: Sequence[str] = (), *, content: str = '{"verdict": "correct"}', logit: Any = 0.5
@@ -498,8 +509,9 @@ class FakeModelServer:
             return
         if word == "late":
             self._ended.wait(0.4)
-        status = int(word) if word.isdigit() else 200
-        text = self._text(handler.path, word)
+        status = int(word) if word.isdigit() else 401 if word == "quote key" else 200
+        quoted = handler.headers.get("Authorization", "").encode()
+        text = quoted if word == "quote key" else self._text(handler.path, word)
         handler.send_response(status)
         handler.send_header("Content-Type", "application/json")
         handler.send_header("Content-Length", str(len(text)))

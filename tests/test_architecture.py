@@ -16,13 +16,19 @@ TREES = {path: ast.parse(path.read_text()) for path in {*FILES, *TESTS}}
 FORBIDDEN = {"rewards": {"rl", "rollout"}, "rollout": {"rl", "rewards"}, "rl": set()}
 VERL_PLUGIN = tuple(f"rl/verl_{part}.py" for part in ("plugin", "platform", "config", "engine", "losses"))
 DOORS = {  # files, or folders with a slash at the end
-    "deepspeed": ("rl/deepspeed_learner.py", "rl/deepspeed_weights.py", "rl/sequence_parallel.py"),
+    "deepspeed": (
+        "rl/deepspeed_learner.py",
+        "rl/deepspeed_weights.py",
+        "rl/deepspeed_checkpoint.py",
+        "rl/sequence_parallel.py",
+    ),
     "vllm": ("rollout/",),
     "ray": (
         "rl/cluster.py",
         "rl/learner_group.py",
         "rl/nodes.py",
         "rl/bucket_relay.py",
+        "rewards/ray_loopback.py",
         "rewards/ray_service.py",  # replicas of the service
     ),
     "verl": ("rl/learner_group.py", "rl/batch.py", "rl/log.py", *VERL_PLUGIN),
