@@ -11,6 +11,7 @@ from rewards.types import RewardResult
 from rl.budget_curve import Budgets, of_budget, thinking_cut_rate
 from rl.collect import GroupSampler, ResponseScorer, judge
 from rl.concurrency import for_each
+from rl.episode_metrics import episode_metrics
 from rl.plugins import check_name, find_function
 from rl.seeds import derive_seed
 from rl.sources import SourceConfig
@@ -266,11 +267,15 @@ class Evals:
 
 def _response_metrics(suite: str, groups: Sequence[Group]) -> StepMetrics:
     samples = [sample for group in groups for sample in group.samples]
-    return {
-        f"eval/{suite}/num_prompts": float(len(groups)),
-        f"eval/{suite}/response_length": sum(s.num_sampled for s in samples) / len(samples),
-        f"eval/{suite}/truncated_rate": sum(s.finish_reason == "length" for s in samples) / len(samples),
-    } | thinking_cut_rate(f"eval/{suite}", groups)
+    return (
+        episode_metrics(f"eval/{suite}", samples)
+        | {
+            f"eval/{suite}/num_prompts": float(len(groups)),
+            f"eval/{suite}/response_length": sum(s.num_sampled for s in samples) / len(samples),
+            f"eval/{suite}/truncated_rate": sum(s.finish_reason == "length" for s in samples) / len(samples),
+        }
+        | thinking_cut_rate(f"eval/{suite}", groups)
+    )
 
 
 def _row(group: Group, verdicts: dict[str, Verdicts]) -> dict[str, Any]:
