@@ -7,6 +7,7 @@ import random
 from typing import Any
 
 from rl.general import CAPITALS, NAMES, THINGS
+from rl.schoolwork import FLAGS
 from rollout.environments.tools import describe_tools, tool_schema
 
 Row = dict[str, Any]
@@ -233,9 +234,11 @@ def story(rng: random.Random) -> Row:
     return {"question": f"Tell me something about {rng.choice(THINGS)}.", "reference": "", "task": "repetition"}
 
 
-def plain(rng: random.Random) -> Row:
-    """An answer without thinking, which is asked for by a flag (task `think_format`)."""
-    return {"question": f"Name {rng.choice(THINGS)}. /no_think", "reference": "no_think", "task": "think_format"}
+def flagged(rng: random.Random) -> Row:
+    """An answer with thinking or without, as a flag asks for (task `think_format`)."""
+    mode = rng.choice(sorted(FLAGS))
+    question = f"What is the capital of {rng.choice(list(CAPITALS))}? {FLAGS[mode]}"
+    return {"question": question, "reference": mode, "task": "think_format"}
 
 
 def request(rng: random.Random) -> Row:
