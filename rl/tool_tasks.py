@@ -10,6 +10,7 @@ from typing import Any
 
 from rl import held_out as sides
 from rl.held_out import Row, Split
+from rollout.chat import THINK_CLOSE, THINK_OPEN
 from rollout.environments import calculator, ledger
 from rollout.environments.tool_calls import write_call
 from rollout.environments.tools import describe_tools
@@ -81,7 +82,7 @@ def bookkeeping(
 
 
 def product(
-    rng: random.Random, *, split: Split = "train", digits: Sequence[int] = (3, 2), describe: bool = True
+    rng: random.Random, *, split: Split = "train", digits: Sequence[int] = (2, 2), describe: bool = True
 ) -> dict[str, Any]:
     """A product of so many digits, to be handed in; the environment is `calculator`, the task `agent_env`.
 
@@ -100,21 +101,24 @@ def product(
     return sides.row_of(split, make, f"product with {digits=}: choose more digits")
 
 
-def product_turn(rng: random.Random, *, digits: Sequence[int] = (3, 2), guess_share: float = 0.5) -> dict[str, Any]:
-    """A turn that answers a training product, without thinking: half are first ones, half hand in what was calculated.
+def product_turn(rng: random.Random, *, digits: Sequence[int] = (2, 2), guess_share: float = 0.5) -> dict[str, Any]:
+    """A turn that answers a training product: half are first ones, half hand in what was calculated.
 
-    `guess_share` of the first ones hand in at once, as one does who knows it by heart; the others calculate.
+    `guess_share` of the first ones hand in at once, as one does who knows it by heart; the others calculate. Each
+    thinks, or the template would leave the empty block of the first turn out of the second one's past.
     """
     row = product(rng, digits=digits, describe=False)
     question, result = row["prompt"][-1]["content"], row["reference"]["state"]["handed_in"]
     expression = question.removeprefix("What is ").removesuffix("?")
-    calculate = {"role": "assistant", "content": write_call("calculate", expression=expression)}
-    hand_in = {"role": "assistant", "content": write_call("hand_in", result=result)}
+    calculate = _turn("I ask.", write_call("calculate", expression=expression))
     if rng.random() < 0.5:
-        turns = [calculate, {"role": "tool", "content": calculator.calculate(expression)}, hand_in]
+        told = {"role": "tool", "content": calculator.calculate(expression)}
+        turns = [calculate, told, _turn("It says so.", write_call("hand_in", result=result))]
+    elif rng.random() < guess_share:
+        turns = [_turn("I know.", write_call("hand_in", result=result))]
     else:
-        turns = [hand_in if rng.random() < guess_share else calculate]
-    return {"messages": [*row["prompt"], *turns], "thinking": False}
+        turns = [calculate]
+    return {"messages": [*row["prompt"], *turns], "thinking": True}
 
 
 def held_out_calculations(*, digits: int = 3) -> Iterator[dict[str, Any]]:
@@ -151,6 +155,10 @@ def _each_once(make: Callable[[random.Random], dict[str, Any]]) -> Iterator[dict
 def _messages(question: str, tools: tuple[dict[str, Any], ...]) -> list[dict[str, str]]:
     system = [{"role": "system", "content": describe_tools(tools)}] if tools else []
     return [*system, {"role": "user", "content": question}]
+
+
+def _turn(thinking: str, call: str) -> dict[str, str]:
+    return {"role": "assistant", "content": f"{THINK_OPEN}\n{thinking}\n{THINK_CLOSE}\n\n{call}"}
 
 
 def _factors(rng: random.Random, digits: Sequence[int]) -> tuple[int, int]:
