@@ -110,12 +110,12 @@ def product_turn(rng: random.Random, *, digits: Sequence[int] = (2, 2), guess_sh
     row = product(rng, digits=digits, describe=False)
     question, result = row["prompt"][-1]["content"], row["reference"]["state"]["handed_in"]
     expression = question.removeprefix("What is ").removesuffix("?")
-    calculate = _turn("I ask.", write_call("calculate", expression=expression))
+    calculate = _turn(f"{expression}, I ask.", write_call("calculate", expression=expression))
     if rng.random() < 0.5:
         told = {"role": "tool", "content": calculator.calculate(expression)}
-        turns = [calculate, told, _turn("It says so.", write_call("hand_in", result=result))]
+        turns = [calculate, told, _turn(f"It is {result}.", write_call("hand_in", result=result))]
     elif rng.random() < guess_share:
-        turns = [_turn("I know.", write_call("hand_in", result=result))]
+        turns = [_turn(f"{expression}, I know.", write_call("hand_in", result=result))]
     else:
         turns = [calculate]
     return {"messages": [*row["prompt"], *turns], "thinking": True}
