@@ -66,21 +66,21 @@ def serve_on_ray(
             keep_token_private()
             stack.enter_context(loopback_alone())
         ray.init(ignore_reinit_error=True, log_to_driver=True)
-        return _serve_until_ended(config, host, port, max_replicas, ended)
+        application = make_application(config, min_replicas=min_replicas, max_replicas=max_replicas)
+        log_event("starting", min_replicas=min_replicas, max_replicas=max_replicas)
+        return _serve_until_ended(application, host, port, ended)
 
 
-def _serve_until_ended(config: ServiceConfig, host: str, port: int, max_replicas: int, ended: threading.Event) -> int:
+def _serve_until_ended(application: Any, host: str, port: int, ended: threading.Event) -> int:
     import ray
     from ray import serve
 
     serve.start(http_options={"host": host, "port": port})
     try:
-        serve.run(
-            make_application(config, min_replicas=min_replicas, max_replicas=max_replicas), name=NAME, route_prefix="/"
-        )
+        serve.run(application, name=NAME, route_prefix="/")
         for number in (signal.SIGTERM, signal.SIGINT):  # now, since Ray has put handlers of its own there
             signal.signal(number, lambda *_: ended.set())
-        log_event("serving", url=f"http://{host}:{port}", min_replicas=min_replicas, max_replicas=max_replicas)
+        log_event("serving", url=f"http://{host}:{port}")
         ended.wait()
         log_event("draining")
     finally:

@@ -5,9 +5,10 @@ from typing import Any
 
 from rewards.types import RewardResult
 from rl.budget_curve import is_thinking_cut
+from rl.episode_metrics import episode_metrics
 from rl.statistics import consensus, mean_and_error, pass_at_k, ratio_and_error, sampling_error
 from rl.types import StepMetrics
-from rollout.types import Group, Sample
+from rollout.types import Episode, Group, Sample
 
 EvalRow = dict[str, Any]
 Verdicts = Sequence[RewardResult]  # one a sample
@@ -63,11 +64,15 @@ def response_metrics(suite: str, rows: Sequence[EvalRow]) -> StepMetrics:
     """What is counted of the responses, whatever they are worth."""
     responses = [response for row in rows for response in row["responses"]]
     cuts = [response["thinking_cut"] for response in responses if "thinking_cut" in response]
-    return {
+    episodes = [Episode(messages=tuple(r["episode"])) for r in responses if "episode" in r]
+    metrics = {
         f"eval/{suite}/num_prompts": float(len(rows)),
         f"eval/{suite}/response_length": sum(r["length"] for r in responses) / len(responses),
         f"eval/{suite}/truncated_rate": sum(r["finish_reason"] == "length" for r in responses) / len(responses),
-    } | ({f"eval/{suite}/thinking_cut_rate": sum(cuts) / len(cuts)} if cuts else {})
+    }
+    if cuts:
+        metrics[f"eval/{suite}/thinking_cut_rate"] = sum(cuts) / len(cuts)
+    return metrics | episode_metrics(f"eval/{suite}", episodes)
 
 
 def prompt_means(rows: Sequence[EvalRow], extract: str) -> dict[str, float]:

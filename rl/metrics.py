@@ -9,10 +9,11 @@ import numpy as np
 from rewards.combine import Combination, is_vetoed
 from rl.advantages import is_flat
 from rl.budget_curve import thinking_cut_rate
+from rl.episode_metrics import episode_metrics
 from rl.faults import RunStopped
 from rl.filters import GroupFilter
 from rl.types import ScoredGroup, StepMetrics
-from rollout.types import Episode, Group
+from rollout.types import Group
 
 MAX_COMPONENTS = 64  # of a task, the commonest: names may come from a plug-in, and each is a column for good
 
@@ -53,18 +54,7 @@ def rollout_metrics(groups: Sequence[Group], step: int) -> StepMetrics:
     }
     metrics |= {f"rollout/staleness/{steps}": float(count) for steps, count in sorted(Counter(staleness).items())}
     episodes = [sample.episode for sample in samples if sample.episode is not None]
-    return metrics | thinking_cut_rate("rollout", groups) | _episode_metrics(episodes)
-
-
-def _episode_metrics(episodes: Sequence[Episode]) -> StepMetrics:
-    """Turns and mistakes of the samples that had an environment; nothing where none had."""
-    if not episodes:
-        return {}
-    observations = [message for episode in episodes for message in episode.observations]
-    return {
-        "rollout/turns_mean": _mean([len(episode.turns) for episode in episodes]),
-        "rollout/tool_errors_rate": _mean([message.get("error") is True for message in observations]),
-    }
+    return metrics | thinking_cut_rate("rollout", groups) | episode_metrics("rollout", episodes)
 
 
 def _veto_rate(task: str, groups: Sequence[ScoredGroup], combination: Combination | None) -> StepMetrics:

@@ -5,16 +5,19 @@ A row names its environment and tells the model of its tools, so that a source n
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rl import held_out as sides
 from rl.held_out import Row, Split
+from rollout.chat import THINK_CLOSE, THINK_OPEN
 from rollout.environments import calculator, ledger
+from rollout.environments.tool_calls import write_call
 from rollout.environments.tools import describe_tools
 
 HELD_OUT_SHARE = 0.2
 HELD_OUT_PROMPTS = 200
+MAX_DIGITS = 9
 NAMES = "ann", "bob", "cyn", "dan", "eve", "fay"
 
 
@@ -78,6 +81,46 @@ def bookkeeping(
     return sides.row_of(split, make, remedy)
 
 
+def product(
+    rng: random.Random, *, split: Split = "train", digits: Sequence[int] = (2, 2), describe: bool = True
+) -> dict[str, Any]:
+    """A product of so many digits, to be handed in; the environment is `calculator`, the task `agent_env`.
+
+    A product and its commuted twin are on one side. Raises ValueError as above.
+    """
+
+    def make() -> tuple[bool, Row]:
+        a, b = _factors(rng, digits)
+        return is_held_out("product", min(a, b), max(a, b)), {
+            "prompt": _messages(f"What is {a} * {b}?", (*calculator.TOOLS, calculator.HAND_IN) if describe else ()),
+            "reference": {"state": {"handed_in": a * b}},
+            "task": "agent_env",
+            "environment": {"name": "calculator", "options": {"hand_in": True}, "max_turns": 4},
+        }
+
+    return sides.row_of(split, make, f"product with {digits=}: choose more digits")
+
+
+def product_turn(rng: random.Random, *, digits: Sequence[int] = (2, 2), guess_share: float = 0.5) -> dict[str, Any]:
+    """A turn that answers a training product: half are first ones, half hand in what was calculated.
+
+    `guess_share` of the first ones hand in at once, as one does who knows it by heart; the others calculate. Each
+    thinks, or the template would leave the empty block of the first turn out of the second one's past.
+    """
+    row = product(rng, digits=digits, describe=False)
+    question, result = row["prompt"][-1]["content"], row["reference"]["state"]["handed_in"]
+    expression = question.removeprefix("What is ").removesuffix("?")
+    calculate = _turn(f"{expression}, I ask.", write_call("calculate", expression=expression))
+    if rng.random() < 0.5:
+        told = {"role": "tool", "content": calculator.calculate(expression)}
+        turns = [calculate, told, _turn(f"It is {result}.", write_call("hand_in", result=result))]
+    elif rng.random() < guess_share:
+        turns = [_turn(f"{expression}, I know.", write_call("hand_in", result=result))]
+    else:
+        turns = [calculate]
+    return {"messages": [*row["prompt"], *turns], "thinking": True}
+
+
 def held_out_calculations(*, digits: int = 3) -> Iterator[dict[str, Any]]:
     """Held-out calculations, each once, the same ones always."""
     return _each_once(lambda rng: calculation(rng, split="held_out", digits=digits))
@@ -112,6 +155,17 @@ def _each_once(make: Callable[[random.Random], dict[str, Any]]) -> Iterator[dict
 def _messages(question: str, tools: tuple[dict[str, Any], ...]) -> list[dict[str, str]]:
     system = [{"role": "system", "content": describe_tools(tools)}] if tools else []
     return [*system, {"role": "user", "content": question}]
+
+
+def _turn(thinking: str, call: str) -> dict[str, str]:
+    return {"role": "assistant", "content": f"{THINK_OPEN}\n{thinking}\n{THINK_CLOSE}\n\n{call}"}
+
+
+def _factors(rng: random.Random, digits: Sequence[int]) -> tuple[int, int]:
+    if len(digits) != 2 or not all(isinstance(count, int) and 1 <= count <= MAX_DIGITS for count in digits):
+        raise ValueError(f"digits must be two counts from 1 to {MAX_DIGITS}, got {digits!r}")
+    a, b = (rng.randrange(10 ** (count - 1), 10**count) for count in digits)
+    return (a, b) if rng.random() < 0.5 else (b, a)
 
 
 def _listed(accounts: dict[str, int]) -> str:

@@ -1,10 +1,12 @@
-"""Environment `calculator`: one tool, exact arithmetic. The final answer ends the episode.
+"""Environment `calculator`: exact arithmetic as a tool. The final answer ends the episode, or the result handed in.
 
 The expression is parsed here: Python's own parser breaks down beside other threads on 3.11 (gh-106905), and nothing
 that a model writes is ever evaluated.
 """
 
+import math
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -20,12 +22,38 @@ _TOKEN = re.compile(r"\s*(?:(?P<number>[0-9]+(?:\.[0-9]*)?|\.[0-9]+)|(?P<sign>[-
 
 TEXT = {"type": "string", "description": "numbers, + - * / and brackets, such as 3 * (4 + 0.5)"}
 TOOLS = (tool_schema("calculate", "The exact value of an arithmetic expression.", expression=TEXT),)
+HAND_IN = tool_schema("hand_in", "Hand in the result, once and for all.", result={"type": "number"})
 
 
 @environment("calculator")
-def calculator(prompt: Prompt, seed: int) -> ToolEnvironment:
-    """A tool `calculate(expression)`."""
-    return ToolEnvironment({"calculate": calculate})
+def calculator(prompt: Prompt, seed: int, *, hand_in: bool = False) -> ToolEnvironment:
+    """A tool `calculate(expression)`; with `hand_in` another one, `hand_in(result)`, which ends the episode.
+
+    What counts then is the state left behind, `{"handed_in": number or null}`.
+    """
+    if not hand_in:
+        return ToolEnvironment({"calculate": calculate})
+    desk = Desk()
+    tools: dict[str, Callable[..., str]] = {"calculate": calculate, "hand_in": desk.hand_in}
+    return ToolEnvironment(tools, state=desk.snapshot, is_done=lambda: desk.handed_in is not None)
+
+
+class Desk:
+    """Where a result is handed in."""
+
+    def __init__(self) -> None:
+        self.handed_in: int | float | None = None
+
+    def hand_in(self, result: Any) -> str:
+        if isinstance(result, bool) or not isinstance(result, int | float):
+            raise ToolError("result must be a number")
+        if isinstance(result, float) and not math.isfinite(result):  # 1e999 is JSON, infinity is none
+            raise ToolError("result must be finite")
+        self.handed_in = result
+        return "handed in"
+
+    def snapshot(self) -> dict[str, Any]:
+        return {"handed_in": self.handed_in}
 
 
 def calculate(expression: Any) -> str:

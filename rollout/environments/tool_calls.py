@@ -36,6 +36,12 @@ def read_calls(text: str, max_calls: int) -> list[ToolCall | ToolError]:
     return calls + [ToolError(f"more than {max_calls} calls in a turn")] * (len(blocks) > max_calls)
 
 
+def write_call(name: str, **arguments: Any) -> str:
+    """A call as Qwen3's template writes it."""
+    call = {"name": name, "arguments": arguments}
+    return f"{CALL_OPEN}\n{json.dumps(call, ensure_ascii=False)}\n{CALL_CLOSE}"
+
+
 def _read_call(block: str) -> ToolCall | ToolError:
     body, mark, _ = block.partition(CALL_CLOSE)
     if not mark:

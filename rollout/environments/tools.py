@@ -17,6 +17,7 @@ class ToolEnvironment:
 
     A tool is a function of the call's arguments that returns a text, and raises ToolError for what the policy did
     wrong; any other exception is a failure of ours. `state` is a snapshot after each call, as JSON, for the reward.
+    An answer that is no mistake names its `tool`, for the metrics.
     A turn without a call is the final answer and ends the episode; with `is_done` that alone does.
     """
 
@@ -44,7 +45,7 @@ class ToolEnvironment:
         try:
             if isinstance(call, ToolError):
                 raise call
-            return self._message(self._call(call))
+            return {**self._message(self._call(call)), "tool": call.name}
         except ToolError as error:
             return self._message(f"error: {error}", error=True)
 

@@ -6,19 +6,17 @@ from pathlib import Path
 import pytest
 
 from rewards.registry import load_tasks
-from rewards.types import RewardRequest
 from rl.batch import PackingConfig, make_examples, pack
 from rl.collect import judge, make_collect_group, reward_requests
 from rl.environments import find_environment
-from rl.evals import SUITES, EvalConfig, suite_prompts
+from rl.episode_metrics import MAX_TOOLS, episode_metrics
 from rl.metrics import ErrorRateGuard, group_metrics
 from rl.prompts import Draw
 from rl.sources import Source, SourceConfig, to_prompt
-from rl.tool_tasks import bookkeeping, calculation
+from rl.tool_tasks import bookkeeping
 from rl.types import ScoredGroup
 from rl.weight_sync import publish_weights
 from rollout.chat import Chat
-from rollout.environments.ledger import ledger
 from rollout.environments.registry import Step
 from rollout.types import EnvironmentConfig, Episode, Group, Prompt, Sample, SamplingParams, prompt_id
 from tests.fakes import FakeEnvironment, FakePolicy, FakeScorer, make_scored, open_environment_sampler
@@ -143,6 +141,21 @@ def test_metrics_of_episodes_by_hand():
     assert "rollout/turns_mean" not in group_metrics([scored], step=1)
 
 
+def test_a_tool_counts_once_a_sample_and_only_where_it_answered():
+    def episode(*observations):
+        return Episode(messages=tuple({"role": "tool", "content": "ok"} | fields for fields in observations))
+
+    called, other, mistaken = {"tool": "add"}, {"tool": "end"}, {"error": True}
+    episodes = [episode(called, called, other), episode(mistaken), episode(mistaken, other), episode(other)]
+    metrics = episode_metrics("eval/s", episodes)
+    assert {name: value for name, value in metrics.items() if "/tool/" in name} == {
+        "eval/s/tool/add/rate": 0.25,
+        "eval/s/tool/end/rate": 0.75,
+    }
+    many = [episode(*({"tool": str(n)} for n in range(MAX_TOOLS + 9)))]
+    assert sum("/tool/" in name for name in episode_metrics("eval/s", many)) == MAX_TOOLS
+
+
 def test_only_sampled_tokens_of_an_episode_are_trained():
     group = group_of(make_episode_sample(), make_episode_sample())
     scored = ScoredGroup(group=group, rewards=make_scored([1.0, 0.0]).rewards, draw=0)
@@ -153,55 +166,6 @@ def test_only_sampled_tokens_of_an_episode_are_trained():
     assert micro.target_N.tolist() == [5, 8, 5, 8]
     assert micro.source_N.tolist() == [0, 3, 5, 8], "the last turn's token is predicted by the observation's last"
     assert micro.sampler_logprobs_N.tolist() == [-0.5] * 4
-
-
-@pytest.mark.parametrize("make", [calculation, bookkeeping])
-def test_splits_share_no_problem(make):
-    train = {make(random.Random(n))["prompt"][-1]["content"] for n in range(300)}
-    held_out = {make(random.Random(n), split="held_out")["prompt"][-1]["content"] for n in range(300)}
-    assert len(train) > 200
-    assert not train & held_out
-    with pytest.raises(ValueError, match="split: unknown 'test'; known are train, held_out"):
-        make(random.Random(0), split="test")
-
-
-def test_renamed_accounts_are_the_same_problem():
-    def amounts(split):
-        rows = [bookkeeping(random.Random(n), split=split, up_to=3) for n in range(300)]
-        return {
-            tuple(sorted((start[name], goal[name]) for name in start))
-            for row in rows
-            for start, goal in [(row["environment"]["options"]["accounts"], row["reference"]["state"]["accounts"])]
-        }
-
-    assert not amounts("train") & amounts("held_out")
-
-
-@pytest.mark.parametrize("suite", ["calculations", "bookkeeping"])
-def test_suites_are_finite_and_have_their_environment(suite):
-    prompts = suite_prompts(EvalConfig(suite=suite))
-    assert len(prompts) == 200
-    assert all(prompt.environment is not None for prompt in prompts)
-    assert SUITES[suite].max_tokens >= 256
-
-
-def test_books_that_reach_the_goal_are_paid_by_the_task_of_agents():
-    row = bookkeeping(random.Random(0), transfers=1)
-    start, goal = row["environment"]["options"]["accounts"], row["reference"]["state"]["accounts"]
-    (source_name,) = [name for name in start if goal[name] < start[name]]
-    (target_name,) = [name for name in start if goal[name] > start[name]]
-    calls = (
-        f'<tool_call>{{"name": "transfer", "arguments": {{"source": "{source_name}", "target": "{target_name}", '
-        f'"amount": {start[source_name] - goal[source_name]}}}}}</tool_call>',
-        '<tool_call>{"name": "close", "arguments": {}}</tool_call>',
-    )
-    for count, score in ((2, 1.0), (1, 0.0)):
-        books = ledger(None, 0, accounts=start)
-        messages = []
-        for text in calls[:count]:
-            messages += [{"role": "assistant", "content": text}, *books.step(text).messages]
-        request = RewardRequest(task="agent_env", response=messages, reference=row["reference"])
-        assert load_tasks()["agent_env"].function(request).score == score
 
 
 async def test_the_learner_agrees_with_the_engine_on_every_turn(sampler, learner, monkeypatch):

@@ -11,7 +11,7 @@ from rollout.environments.calculator import MAX_DEPTH, calculate, calculator
 from rollout.environments.ledger import ledger
 from rollout.environments.observations import ObservationRenderer
 from rollout.environments.registry import environment, load_environments
-from rollout.environments.tool_calls import ToolCall, ToolError, read_calls
+from rollout.environments.tool_calls import ToolCall, ToolError, read_calls, write_call
 from rollout.environments.tools import NO_CALL, describe_tools, tool_schema
 from rollout.types import Prompt
 
@@ -152,6 +152,35 @@ def test_the_calculator_answers_until_there_is_no_call():
         "error: calculate: missing a required argument: 'expression'"
     )
     assert tools.step("\\boxed{42}").is_done
+
+
+def test_a_result_that_is_handed_in_ends_the_episode_as_its_state():
+    tools = calculator(PROMPT, 0, hand_in=True)
+    (idle,) = tools.step("It is 42.").messages
+    assert (idle["content"], idle["state"]) == (NO_CALL, {"handed_in": None})
+    (told,) = tools.step(call("calculate", expression="6 * 7")).messages
+    assert told == {"role": "tool", "content": "42", "state": {"handed_in": None}, "tool": "calculate"}
+    end = tools.step(call("hand_in", result=42) + call("hand_in", result=43))
+    assert end.is_done
+    assert [(message["tool"], message["state"]) for message in end.messages] == [("hand_in", {"handed_in": 42})]
+
+
+@pytest.mark.parametrize("result", ['"42"', "true", "null", "[42]", "1e999", "-1e999"])
+def test_what_is_no_number_is_not_handed_in(result):
+    (answer,) = (
+        calculator(PROMPT, 0, hand_in=True)
+        .step(f'<tool_call>{{"name": "hand_in", "arguments": {{"result": {result}}}}}</tool_call>')
+        .messages
+    )
+    assert answer["error"] is True
+    assert answer["state"] == {"handed_in": None}
+    assert "tool" not in answer
+
+
+def test_calls_are_read_as_they_are_written():
+    written = write_call("transfer", source="Zoë", amount=3)
+    assert written == '<tool_call>\n{"name": "transfer", "arguments": {"source": "Zoë", "amount": 3}}\n</tool_call>'
+    assert read_calls(written, 1) == [ToolCall("transfer", {"source": "Zoë", "amount": 3})]
 
 
 def test_a_ledger_ends_with_its_books_alone():
