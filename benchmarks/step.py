@@ -120,7 +120,7 @@ class SharpenArm:
         self.version = 0
 
     async def sample(self, seed: int) -> list[Any]:
-        from rl.collect import make_collect_group
+        from rl.judgement import make_collect_group
         from rl.prompts import Draw
 
         collect = make_collect_group(

@@ -3,7 +3,6 @@
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +21,15 @@ from rl.lora import adapters_off
 from rl.objectives import ObjectiveConfig, make_objective
 from rl.pairwise import PairwiseConfig
 from rl.policy import load_policy
+from rl.rank_updates import RankUpdate
 from rl.reward_model import load_reward_model
 from rl.routing import ExpertRouting
 from rl.sequence_parallel import SequenceGroup
 from rl.teacher import AlignmentConfig, FrozenTeacher
-from rl.types import Computed, MicroBatch, StepMetrics, TrainBatch, UpdateCounts
+from rl.types import Computed, MicroBatch, StepMetrics, UpdateCounts
 from rollout.precision import resolve_precision
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
-
-
-@dataclass(frozen=True, slots=True)
-class RankUpdate:
-    """One rank's part of an `Update`."""
-
-    micro_batches: tuple[MicroBatch, ...]
-    weights: tuple[float, ...]
-    counts: UpdateCounts
 
 
 def load_model(
@@ -61,12 +52,6 @@ def load_model(
         lora=config.lora,
         sequence=sequence,
     )
-
-
-def shares(batch: TrainBatch, num_ranks: int, copies: int = 1) -> list[list[RankUpdate]]:
-    """The batch by rank: each of `num_ranks` parts for as many neighbours as share its rows."""
-    parts = [[RankUpdate(u.micro_batches[r], u.weights[r], u.counts) for u in batch.updates] for r in range(num_ranks)]
-    return [part for part in parts for _ in range(copies)]
 
 
 class DeepSpeedRank:

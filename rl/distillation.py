@@ -6,7 +6,8 @@ from itertools import compress
 from typing import Protocol
 
 from rl.batch import sample_example
-from rl.collect import CollectGroup, GroupSampler
+from rl.collect import CollectGroup
+from rl.judgement import GroupSampler
 from rl.prompts import Draw
 from rl.seeds import derive_seed
 from rl.types import Example, StepMetrics, StudentGroup

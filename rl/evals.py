@@ -8,7 +8,6 @@ from typing import Any, Protocol, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rl.budget_curve import Budgets, of_budget
-from rl.collect import GroupSampler, ResponseScorer, judge
 from rl.concurrency import for_each
 from rl.eval_rows import (
     EvalRow,
@@ -19,6 +18,7 @@ from rl.eval_rows import (
     response_metrics,
     score_metrics,
 )
+from rl.judgement import GroupSampler, ResponseScorer, judge
 from rl.plugins import check_name, find_function
 from rl.seeds import derive_seed
 from rl.sources import SourceConfig

@@ -16,6 +16,7 @@ from rl.faults import LearnerLost, RunStopped
 from rl.learner import Bucket, LearnerConfig
 from rl.nodes import Session, has_gpu
 from rl.objectives import ObjectiveConfig
+from rl.rank_updates import RankUpdate, shares
 from rl.roles import learner_role
 from rl.sequence_parallel import check_sequence_parallel
 from rl.types import StepMetrics, TrainBatch
@@ -49,8 +50,6 @@ class RayLearner:
             raise LearnerLost(f"learner rank {lost} is gone, in {what}") from error
 
     def _shares(self, batch: TrainBatch) -> list[Any]:
-        from rl.deepspeed_learner import shares
-
         return shares(batch, self.num_ranks, self.config.sequence_parallel_size)
 
     async def update(self, batch: TrainBatch) -> StepMetrics:
@@ -162,7 +161,7 @@ def _rank_class(model: str, config: LearnerConfig, objective: ObjectiveConfig, t
     from verl.single_controller.base import Worker
     from verl.single_controller.base.decorator import Dispatch, register
 
-    from rl.deepspeed_learner import DeepSpeedRank, RankUpdate
+    from rl.deepspeed_learner import DeepSpeedRank
 
     def everywhere(function: Any) -> Any:
         return register(dispatch_mode=Dispatch.ONE_TO_ALL, blocking=False)(function)

@@ -9,12 +9,12 @@ from rewards.extraction import extract_answer
 from rewards.registry import boxed, load_tasks
 from rewards.response import BoundExceeded, last_boxed, split_response
 from rewards.types import RewardResult
-from rl.collect import ResponseScorer
 from rl.concurrency import Show, for_each
 from rl.curation.queries import Query
 from rl.curation.query_filters import score_request
 from rl.curation.respondents import RespondentConfig, Response, Unanswered, open_respondent
 from rl.files import Journal
+from rl.judgement import ResponseScorer
 from rl.seeds import derive_seed
 
 MAX_FAILURES_IN_A_ROW = 16

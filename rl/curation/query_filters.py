@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 
 from rewards.registry import load_tasks
 from rewards.types import RewardRequest
-from rl.collect import ResponseScorer
 from rl.concurrency import for_each
 from rl.curation.queries import Query
+from rl.judgement import ResponseScorer
 from rl.plugins import check_name, find_function
 
 QueryFilter = Callable[[Query], str | None]

@@ -15,9 +15,9 @@ from rewards.calls import ModelFailure
 from rewards.endpoint import EndpointConfig
 from rewards.model_client import ModelClient
 from rl.cluster import open_sampler
-from rl.collect import GroupSampler
 from rl.curation.queries import Query
 from rl.files import read_lines
+from rl.judgement import GroupSampler
 from rl.models import resolve_model, stop_token_ids
 from rl.placement import Role
 from rl.plugins import check_name, find_function

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from rl.collect import ResponseScorer
 from rl.curation.candidates import RIGHT, Candidate, Console, ask_all, judge_all, pass_rate
 from rl.curation.config import QueryFiltersConfig, WithoutThinkingConfig
 from rl.curation.funnel import Funnel
@@ -18,6 +17,7 @@ from rl.curation.response_filters import ResponseFiltersConfig, direct_reason, r
 from rl.curation.selection import ChooseConfig, Pair, PairsConfig, choose, hardest, pair_reasons
 from rl.curation.similarity import HeldOut
 from rl.files import Journal
+from rl.judgement import ResponseScorer
 
 RESPONSE_QUESTIONS = "guesswork", "disagreement", "style"
 

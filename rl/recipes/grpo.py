@@ -8,11 +8,12 @@ from rl.advantages import make_advantage
 from rl.batch import make_examples, pack_for
 from rl.checkpoint import Checkpointer, Stateful
 from rl.cluster import RayScorer, enter_together, open_sampler, open_scorer, ray_session
-from rl.collect import make_collect_group, make_collector
+from rl.collect import make_collector
 from rl.config import GRPOConfig
 from rl.context import fitting_prompts
 from rl.evals import Evals
 from rl.filters import build_group_filter
+from rl.judgement import make_collect_group
 from rl.learner_group import RayLearner, open_learner
 from rl.log import RunLog
 from rl.losses import needs_every_token

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from rewards.combine import soft_overlong
-from rl.collect import Collector, make_collect_group, reward_requests
+from rl.collect import Collector
 from rl.filters import build_group_filter
+from rl.judgement import make_collect_group, reward_requests
 from rl.prompts import Draw
 from rl.seeds import derive_seed
 from rl.types import ScoredGroup

@@ -7,9 +7,9 @@ import pytest
 
 from rewards.registry import load_tasks
 from rl.batch import PackingConfig, make_examples, pack
-from rl.collect import judge, make_collect_group, reward_requests
 from rl.environments import find_environment
 from rl.episode_metrics import MAX_TOOLS, episode_metrics
+from rl.judgement import judge, make_collect_group, reward_requests
 from rl.metrics import ErrorRateGuard, group_metrics
 from rl.prompts import Draw
 from rl.sources import Source, SourceConfig, to_prompt

@@ -11,7 +11,7 @@ import pytest
 from rewards.combine import Combination
 from rewards.types import RewardResult
 from rl.checkpoint import CheckpointConfig, Checkpointer
-from rl.collect import make_collect_group
+from rl.judgement import make_collect_group
 from rl.prompts import Draw
 from rl.reward_statistics import MIN_STD_SHARE, RATE, RewardStatistics
 from rl.types import ScoredGroup

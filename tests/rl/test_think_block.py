@@ -5,7 +5,7 @@ import pytest_asyncio
 from transformers import AutoTokenizer
 
 from rewards.scorer import Scorer, ScorerConfig
-from rl.collect import judge, make_collect_group
+from rl.judgement import judge, make_collect_group
 from rl.prompts import Draw
 from rollout.chat import Chat
 from rollout.environments.registry import Step
