@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from rl.bucket_files import BucketFiles
-from rl.cluster import NO_ANSWER_S, answer_within, await_reference, has_gpu
+from rl.cluster import answer_within, await_reference, has_gpu
 from rl.experts import check_experts
 from rl.faults import LearnerLost, RunStopped
 from rl.learner import Bucket, LearnerConfig
 from rl.objectives import ObjectiveConfig
 from rl.types import StepMetrics, TrainBatch
+
+DEATH_KNOWN_S = 10.0  # from a broken connection between ranks to Ray's word that a process is dead
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +95,7 @@ async def _lost_rank(answers: Sequence[asyncio.Future[Any]]) -> int | None:
     from ray.exceptions import NodeDiedError, RayActorError, WorkerCrashedError
 
     clock = asyncio.get_running_loop().time
-    deadline = clock() + NO_ANSWER_S
+    deadline = clock() + DEATH_KNOWN_S
     while True:
         ended = [(rank, answer) for rank, answer in enumerate(answers) if answer.done() and not answer.cancelled()]
         for rank, answer in ended:
