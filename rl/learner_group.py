@@ -22,6 +22,8 @@ from rl.sequence_parallel import check_sequence_parallel
 from rl.types import StepMetrics, TrainBatch
 from rollout.engine import parse_cores
 
+DEATH_KNOWN_S = 10.0  # from a broken connection between ranks to Ray's word that a process is dead
+
 log = logging.getLogger(__name__)
 
 
@@ -109,7 +111,7 @@ async def _lost_rank(answers: Sequence[asyncio.Future[Any]]) -> int | None:
     from ray.exceptions import NodeDiedError, RayActorError, WorkerCrashedError
 
     clock = asyncio.get_running_loop().time
-    deadline = clock() + NO_ANSWER_S
+    deadline = clock() + DEATH_KNOWN_S
     while True:
         ended = [(rank, answer) for rank, answer in enumerate(answers) if answer.done() and not answer.cancelled()]
         for rank, answer in ended:

@@ -91,6 +91,7 @@ class RunLog:
                 for each in (handler, self._events):
                     logger.addHandler(each)
                     stack.callback(logger.removeHandler, each)
+            self._events.step = max((row["step"] for row in read_metrics(self.folder)), default=0)
             self._sinks = [_open_sink(name, self.folder, stack) for name in self.config.sinks]
             self._stack = stack.pop_all()
         return self
