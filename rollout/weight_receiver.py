@@ -51,7 +51,9 @@ class HostWeightTransferEngine(WeightTransferEngine[HostInitInfo, HostUpdateInfo
         initialize_layerwise_reload(self.model)
 
     def receive_weights(self, update_info: HostUpdateInfo) -> None:
-        self.model.load_weights(read_bucket(update_info, map_file(update_info.path), self.device))
+        raw = map_file(update_info.path)
+        self.model.load_weights(read_bucket(update_info, raw, self.device))
+        keep_unloaded(self.model, raw)
 
     def finish_weight_update(self) -> None:
         from vllm.model_executor.model_loader.reload import finalize_layerwise_reload
@@ -86,14 +88,26 @@ def _map_file(path: str, inode: int, size: int) -> torch.Tensor:
 
 
 def read_bucket(info: HostUpdateInfo, raw: torch.Tensor, device: torch.device) -> list[tuple[str, torch.Tensor]]:
-    """The named tensors of a bucket, copied out of shared memory (the reload keeps them past this call)."""
+    """The named tensors of a bucket. On CPU they are views of `raw`, which the next bucket but one overwrites."""
     tensors = []
     for name, dtype_name, shape, offset in zip(info.names, info.dtypes, info.shapes, info.offsets, strict=True):
         dtype = getattr(torch, dtype_name)
         count = torch.Size(shape).numel()
         tensor = raw[offset : offset + count * dtype.itemsize].view(dtype).view(shape)
-        tensors.append((name, tensor.clone() if device.type == "cpu" else tensor.to(device)))
+        tensors.append((name, tensor.to(device)))
     return tensors
+
+
+def keep_unloaded(model: torch.nn.Module, raw: torch.Tensor) -> None:
+    """Copy out of shared memory what the reload still waits with: parts of layers whose rest is in a later bucket."""
+    from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
+
+    shared = raw.untyped_storage().data_ptr()
+    for layer in model.modules():
+        for _, call in get_layerwise_info(layer).loaded_weights:
+            for name, value in call.arguments.items():
+                if isinstance(value, torch.Tensor) and value.untyped_storage().data_ptr() == shared:
+                    call.arguments[name] = value.clone()
 
 
 def pack_tied_heads(model: torch.nn.Module) -> None:

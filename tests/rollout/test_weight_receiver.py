@@ -2,7 +2,7 @@
 
 import torch
 
-from rollout.weight_receiver import HostUpdateInfo, map_file, read_bucket
+from rollout.weight_receiver import HostUpdateInfo, keep_unloaded, map_file, read_bucket
 
 
 def read(path, count):
@@ -22,10 +22,9 @@ def write(path, values):
 def test_a_bucket_is_what_was_written_last(tmp_path):
     path = tmp_path / "bucket"
     write(path, [1.0, 2.0])
-    first = read(path, 2)
+    assert read(path, 2).tolist() == [1.0, 2.0]
     write(path, [3.0, 4.0])
     assert read(path, 2).tolist() == [3.0, 4.0], "the same file, through the same mapping"
-    assert first.tolist() == [1.0, 2.0], "what was read is a copy"
     write(path, [5.0, 6.0, 7.0])
     assert read(path, 3).tolist() == [5.0, 6.0, 7.0], "a file that has grown"
     assert read(path, 1).tolist() == [5.0], "a bucket that is shorter than its file"
@@ -38,3 +37,24 @@ def test_another_file_of_the_same_name_is_another_file(tmp_path):
     path.rename(tmp_path / "old")  # keeps its inode in use
     write(path, [2.0])
     assert read(path, 1).tolist() == [2.0]
+
+
+def test_what_the_reload_waits_with_is_copied_out(tmp_path):
+    """A layer of two weights, of which one bucket brings the first: the file is overwritten before the second comes."""
+    from vllm.model_executor.model_loader.reload.layerwise import (
+        finalize_layerwise_processing,
+        initialize_layerwise_reload,
+        record_metadata_for_reloading,
+    )
+
+    path, layer = tmp_path / "bucket", torch.nn.Linear(1, 2)
+    record_metadata_for_reloading(layer)
+    initialize_layerwise_reload(layer)
+    write(path, [1.0, 2.0])
+    layer.weight.weight_loader(layer.weight, read(path, 2)[:, None])
+    keep_unloaded(layer, map_file(str(path)))
+    write(path, [3.0, 4.0])
+    layer.bias.weight_loader(layer.bias, read(path, 2))
+    finalize_layerwise_processing(layer, None)
+    assert layer.weight.tolist() == [[1.0], [2.0]]
+    assert layer.bias.tolist() == [3.0, 4.0]
