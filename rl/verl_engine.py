@@ -179,7 +179,10 @@ class DeepSpeedEngine(BaseEngine):
             raise RuntimeError("strategy deepspeed: gradients cannot be thrown away, call optimizer_step after them")
 
     def optimizer_step(self) -> float:
-        """The global gradient norm before clipping. FloatingPointError where it is not finite: the run must end."""
+        """The global gradient norm before clipping; where it is not finite, the step is skipped.
+
+        Raises FloatingPointError after some in a row.
+        """
         self._has_gradients = False
         return self.learner.step()
 
