@@ -130,6 +130,14 @@ def in_answer(text: str) -> str:
     return f"\\boxed{{{text}}}" if text.lstrip("-").isdecimal() else text
 
 
+def lesson(rng: random.Random) -> Row:
+    """A question that is worked out in the thinking, as a conversation: the teacher without its mistakes."""
+    row = word_task(rng) if rng.random() < 0.4 else calculation(rng)
+    steps, answer = solve(row["question"])
+    said = {"role": "assistant", "content": f"<think>\n{steps}\n</think>\n\n{in_answer(answer)}"}
+    return {"messages": [{"role": "user", "content": row["question"]}, said], "thinking": True}
+
+
 def plain_conversation(rng: random.Random, *, max_digits: int = 3) -> Row:
     """A solved question as a conversation without thinking, its flag not yet in it."""
     row = word_task(rng) if rng.random() < 0.5 else calculation(rng, min_digits=1, max_digits=max_digits)

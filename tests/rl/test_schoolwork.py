@@ -7,6 +7,7 @@ import pytest
 from rl.schoolwork import (
     calculation,
     in_answer,
+    lesson,
     mode_task,
     plain_conversation,
     solve,
@@ -87,6 +88,15 @@ def test_the_last_flag_is_the_mode_asked_for():
         asked = last_flag([{"role": "user", "content": row["question"]}])
         assert row["reference"] == ("think" if asked else "no_think")
         assert row["task"] == "think_format"
+
+
+def test_lessons_are_right_and_never_held_out():
+    held_out = {row["question"] for make in (calculation, word_task) for row in many(make, 600, split="held_out")}
+    for row in many(lesson):
+        question, said = (message["content"] for message in row["messages"])
+        steps, answer = solve(question)
+        assert said == f"<think>\n{steps}\n</think>\n\n{in_answer(answer)}"
+        assert question not in held_out
 
 
 def test_plain_conversations_are_solved_without_thinking():
