@@ -209,6 +209,16 @@ def listening(process):
     return found
 
 
+def call(host, port, environment):
+    """Whether a program becomes a driver of the cluster; Ray tries on for long with a token that is refused."""
+    command = [sys.executable, "-c", CALL.format(address=f"{host}:{port}")]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=45, env=environment)
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0 and "in 1" in done.stdout
+
+
 @pytest.mark.slow
 async def test_a_cluster_of_ours_is_reached_from_here_alone_and_with_its_token(tmp_path):
     process = subprocess.Popen(  # noqa: ASYNC220 - at once
@@ -225,19 +235,9 @@ async def test_a_cluster_of_ours_is_reached_from_here_alone_and_with_its_token(t
             if not outer.startswith("127."):
                 with pytest.raises(OSError, match="refused"):
                     socket.create_connection((outer, int(port)), timeout=5)
-        stranger = os.environ | {"HOME": str(tmp_path), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
-        for name in ("own", "stranger"):
-            code = CALL.format(address=f"{host}:{port}")
-            environment = stranger if name == "stranger" else os.environ | {"RAY_AUTH_MODE": "token"}
-            done = await asyncio.to_thread(
-                subprocess.run,
-                [sys.executable, "-c", code],
-                capture_output=True,
-                text=True,
-                timeout=120,
-                env=environment,
-            )
-            assert (done.returncode == 0, "in 1" in done.stdout) == (name == "own", name == "own"), done.stderr[-800:]
+        assert await asyncio.to_thread(call, host, port, os.environ | {"RAY_AUTH_MODE": "token"})
+        stranger = {"HOME": str(tmp_path), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+        assert not await asyncio.to_thread(call, host, port, os.environ | stranger)
     finally:
         process.stdin.close()
         process.wait(60)
