@@ -11,6 +11,7 @@ EVERYWHERE = [
     "ray[default]==2.60.0",
     "deepspeed==0.19.8",
     "peft>=0.21",
+    "filelock>=3.16",
     "tensordict==0.10.0",
     "accelerate>=1.15",
     "gguf>=0.19",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rl.deepspeed_checkpoint import read_as_data
 from rl.deepspeed_config import deepspeed_config, frozen_config
+from rl.deepspeed_operators import load_operators
 from rl.deepspeed_weights import ShardedWeights
 from rl.divergence_head import Alignment
 from rl.experts import load_balancing_coefficient
@@ -72,6 +73,8 @@ class DeepSpeedRank:
         self.precision = resolve_precision(config.dtype)
         on_gpu = torch.cuda.is_available()
         self.device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
+        if not on_gpu:
+            load_operators()
         if not dist.is_initialized():
             deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", verbose=False)
         self.rank, self.num_ranks = dist.get_rank(), dist.get_world_size()

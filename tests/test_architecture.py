@@ -20,6 +20,7 @@ DOORS = {  # files, or folders with a slash at the end
         "rl/deepspeed_learner.py",
         "rl/deepspeed_weights.py",
         "rl/deepspeed_checkpoint.py",
+        "rl/deepspeed_operators.py",
         "rl/sequence_parallel.py",
     ),
     "vllm": ("rollout/",),
