@@ -110,9 +110,10 @@ async def test_a_prompt_that_does_not_fit_is_refused_with_id_and_length(sampler)
     [
         ("package:tiny-qwen3", {}),
         ("package:tiny-qwen3-untied", {}),
-        ("package:tiny-qwen3-moe", {}),
+        pytest.param("package:tiny-qwen3-moe", {}, marks=pytest.mark.slow),
         pytest.param("package:tiny-qwen3-moe-untied", {}, marks=pytest.mark.slow),
-        ("package:smollm2", {}),  # tied and large: its head has a packed copy, which a reload does not reach
+        # Tied and large: its head has a packed copy, which a reload does not reach.
+        pytest.param("package:smollm2", {}, marks=pytest.mark.slow),
         pytest.param("package:tiny-qwen3", {"num_engines": 2}, marks=pytest.mark.slow),
         pytest.param("package:tiny-qwen3", {"tensor_parallel_size": 2, "cores": "0|1"}, marks=pytest.mark.slow),
     ],
