@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -17,7 +18,16 @@ from rl.bucket_relay import own_node_id, split_relay
 from rl.environments import find_environment
 from rl.learner import Bucket
 from rl.models import resolve_model
-from rl.nodes import Places, Session, check_nodes, joining_options, living_ids, plan_on_nodes, starting_options
+from rl.nodes import (
+    Places,
+    Session,
+    check_head,
+    check_nodes,
+    joining_options,
+    living_ids,
+    plan_on_nodes,
+    starting_options,
+)
 from rl.placement import PlacementConfig, Plan, Role, RoleKind, total_cpus
 from rl.roles import engine_role, model_role, reward_roles
 from rollout.chat import Chat
@@ -51,8 +61,8 @@ class RayConfig(BaseModel):
     @field_validator("address")
     @classmethod
     def _is_no_client(cls, address: str | None) -> str | None:
-        if address is not None and address.startswith("ray://"):
-            raise ValueError(f"{address} is Ray Client's: run on a node of the cluster, with `auto` or HOST:6379")
+        if address is not None and address != "auto" and not re.fullmatch(r"[^/:]+:\d+", address):
+            raise ValueError(f"{address} is neither auto nor HOST:PORT of a cluster's head, of which this is a node")
         return address
 
 
@@ -72,11 +82,13 @@ async def ray_session(
 
     num_cpus = num_cpus or total_cpus(roles, config.placement)
     options = joining_options(config.address) if config.address else starting_options(config.object_store_mib, num_cpus)
+    if config.address:
+        await check_head(config.address)
     try:
         await asyncio.to_thread(ray.init, log_to_driver=False, logging_level="ERROR", **options)
     except (ConnectionError, RuntimeError) as error:
         if config.address:
-            raise ValueError(f"ray.address {config.address}: {error}") from error
+            raise ValueError(f"ray.address {config.address}: {error}\n{str(error.__cause__ or '')[-400:]}") from error
         raise
     try:
         if roles:
