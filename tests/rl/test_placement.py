@@ -106,7 +106,8 @@ def test_a_machine_of_our_own_has_as_many_cpus_as_the_roles_take():
 @pytest.mark.parametrize(
     ("ray", "message"),
     [
-        ({"address": "ray://10.0.0.1:10001"}, "is Ray Client's"),
+        ({"address": "ray://10.0.0.1:10001"}, "is neither auto nor HOST:PORT"),
+        ({"address": "local"}, "is neither auto nor HOST:PORT"),
         ({"placement": {"engine": {"resources": {"GPU": 1}}}}, "GPU is not a custom resource"),
         ({"placement": {"engine": {"resources": {"rack": 1.5}}}}, "must be above 0, and whole"),
         ({"placement": {"learner": {"cpus": 0.5}}}, "a learner rank takes at least 1"),
