@@ -80,7 +80,7 @@ def test_a_run_over_the_network_goes_on_when_a_node_is_cut_off(network, tmp_path
         )
     folder = tmp_path / "network"
     changes = [*ON_CLUSTER, f"ray.address={address}", "num_steps=1000", "checkpoint.every_steps=0"]
-    changes += ["ray.join_timeout_s=120", f"log.dir={tmp_path}", "log.name=network"]
+    changes += ["ray.min_nodes=3", "ray.join_timeout_s=120", f"log.dir={tmp_path}", "log.name=network"]
     start = ["bash", "-c", 'sleep 15; exec "$@"', "-", *SHARPEN, "run", SMOKE]
     process = within(HEAD, *start, *changes, folder=network)
     until(lambda: last_step(folder) >= 2, process, "step 2")
