@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from contextlib import ExitStack
+from contextlib import nullcontext
 from typing import Any
 
 from rewards.ray_loopback import keep_token_private, loopback_alone
@@ -56,34 +56,26 @@ def serve_on_ray(
     config.read_token()
     try:
         import ray
-        import ray.serve
+        from ray import serve
     except ImportError as error:
         raise ValueError(f"--ray: Ray Serve cannot be imported ({error}); pip install 'ray[serve]'") from error
+    application = make_application(config, min_replicas=min_replicas, max_replicas=max_replicas)
     ended = threading.Event()
     open_log()
-    with ExitStack() as stack:
-        if not os.environ.get("RAY_ADDRESS"):  # HTTP has an address of its own
-            keep_token_private()
-            stack.enter_context(loopback_alone())
+    is_ours = not os.environ.get("RAY_ADDRESS")
+    if is_ours:
+        keep_token_private()
+    with loopback_alone() if is_ours else nullcontext():  # HTTP has an address of its own
         ray.init(ignore_reinit_error=True, log_to_driver=True)
-        application = make_application(config, min_replicas=min_replicas, max_replicas=max_replicas)
-        log_event("starting", min_replicas=min_replicas, max_replicas=max_replicas)
-        return _serve_until_ended(application, host, port, ended)
-
-
-def _serve_until_ended(application: Any, host: str, port: int, ended: threading.Event) -> int:
-    import ray
-    from ray import serve
-
-    serve.start(http_options={"host": host, "port": port})
-    try:
-        serve.run(application, name=NAME, route_prefix="/")
-        for number in (signal.SIGTERM, signal.SIGINT):  # now, since Ray has put handlers of its own there
-            signal.signal(number, lambda *_: ended.set())
-        log_event("serving", url=f"http://{host}:{port}")
-        ended.wait()
-        log_event("draining")
-    finally:
-        serve.shutdown()
-        ray.shutdown()
+        serve.start(http_options={"host": host, "port": port})
+        try:
+            serve.run(application, name=NAME, route_prefix="/")
+            for number in (signal.SIGTERM, signal.SIGINT):  # now, since Ray has put handlers of its own there
+                signal.signal(number, lambda *_: ended.set())
+            log_event("serving", url=f"http://{host}:{port}", min_replicas=min_replicas, max_replicas=max_replicas)
+            ended.wait()
+            log_event("draining")
+        finally:
+            serve.shutdown()
+            ray.shutdown()
     return 0
