@@ -63,7 +63,10 @@ class RunFolders:
 
     def file(self, run: str, name: str) -> Path | None:
         """A file of a run; None where there is none."""
-        path = self.run(run) / name
+        return self.checked(self.run(run) / name)
+
+    def checked(self, path: Path) -> Path | None:
+        """The path, where `is_inside`: for a folder of `runs` that is at hand, which `file` would look for again."""
         return path if self.is_inside(path) else None
 
 

@@ -139,7 +139,7 @@ def _add_page(app: FastAPI, folders: RunFolders) -> None:
 def _add_runs(app: FastAPI, folders: RunFolders) -> None:
     @app.get("/api/runs")
     def list_runs() -> Answer:
-        return Answer([summary(folders, name) for name in folders.runs()])
+        return Answer([summary(folders, name, folder) for name, folder in folders.runs().items()])
 
     @app.get("/api/rows")
     def show_rows(run: str, after: str = "") -> Answer:
@@ -169,7 +169,7 @@ def _add_samples(app: FastAPI, folders: RunFolders) -> None:
     def find_file(run: str, name: str) -> Path:
         folder = folders.run(run)
         files = {name_of(path, folder) for _, _, path in sample_files(folder)}
-        path = folders.file(run, name) if name in files else None
+        path = folders.checked(folder / name) if name in files else None
         if path is None:
             raise LookupError(f"the run has no samples {name!r}")
         return path
@@ -183,7 +183,7 @@ def _add_samples(app: FastAPI, folders: RunFolders) -> None:
                 {
                     "step": step,
                     "suite": suite,
-                    "file": path.relative_to(folder).as_posix(),
+                    "file": name_of(path, folder),
                     "bytes": path.stat().st_size,
                 }
                 for step, suite, path in files
@@ -206,9 +206,9 @@ def name_of(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
-def summary(folders: RunFolders, name: str) -> dict[str, Any]:
+def summary(folders: RunFolders, name: str, folder: Path) -> dict[str, Any]:
     """What the list of runs says of one: what it is, how far, and whether it goes on."""
-    metrics, config = folders.file(name, "metrics.jsonl"), folders.file(name, "config.yaml")
+    metrics, config = folders.checked(folder / "metrics.jsonl"), folders.checked(folder / "config.yaml")
     values = read_config_values(config) if config else {}
     rows = read_last(metrics)[0] if metrics else []
     row = max((row for row in rows if _measured(row)), key=lambda row: row["step"], default={})
