@@ -1,5 +1,6 @@
 """What the parts of a step take: fitted to a run, or stated from a model's shape and a GPU's data sheet."""
 
+import json
 import math
 import random
 from collections.abc import Sequence
@@ -9,11 +10,11 @@ from statistics import fmean, median
 from typing import Any
 
 import numpy as np
-import yaml
 
 from benchmarks.simulation import PartTimes, Scenario
 from rl.architecture import Architecture
 from rl.log import read_metrics
+from rl.run_folder import read_settings
 
 MIN_STEPS = 3
 GIB = 2**30
@@ -34,11 +35,9 @@ class Run:
 
 def read_run(folder: Path) -> Run:
     """Raises ValueError for a folder without the figures that are needed."""
-    import json
-
     if not (folder / "config.yaml").is_file():
         raise ValueError(f"{folder} is no run folder: it has no config.yaml")
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["config"]
+    config = read_settings(folder)["config"]
     rows = [row for row in read_metrics(folder) if row["step"] > 1]  # the first one warms everything up
     lengths = []
     for row in rows:

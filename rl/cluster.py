@@ -31,7 +31,7 @@ from rl.nodes import (
     starting_options,
 )
 from rl.placement import PlacementConfig, Plan, Role, RoleKind, total_cpus
-from rl.roles import engine_role, model_role, reward_roles
+from rl.roles import engine_role, model_role, scorer_role
 from rollout.chat import Chat
 from rollout.engine import Completion, Engine, EngineConfig
 from rollout.environments.sampler import EnvironmentSampler
@@ -249,7 +249,7 @@ async def open_scorer(config: ScorerConfig, folder: Path, *, on_cluster: bool = 
         )
         config = config.model_copy(update=dict(zip(served, opened, strict=True)))
         actor_class: Any = ray.remote(Scorer)
-        options = Session.places.actor_options(reward_roles(config, folder)[0])
+        options = Session.places.actor_options(scorer_role(config))
         actor = actor_class.options(max_concurrency=1000, **options).remote(config)
         await answer_within(actor.start.remote(), SCORER_START_S, "start of the reward scorer")
         try:

@@ -53,10 +53,3 @@ class EventFile(logging.Handler):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
         except OSError:  # a full disk must not make one fault two
             self.handleError(record)
-
-
-def read_events(folder: Path) -> list[dict[str, str | float]]:
-    """The rows of `events.jsonl`, none where there is no such file; a last line cut off by a crash is left out."""
-    path = folder / EVENTS
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-    return [json.loads(line) for line in text.split("\n")[:-1]]

@@ -24,12 +24,17 @@ def learner_role(config: LearnerConfig, model: str, *run_folder: Path) -> Role:
 
 def reward_roles(config: ScorerConfig, run_folder: Path) -> list[Role]:
     """The scorer with its workers, and the models that it asks and that Sharpen serves, with logs in the folder."""
-    roles = [Role(kind="scorer", name="scorer", cpus=config.num_workers)]
+    roles = [scorer_role(config)]
     for name, model in config.models.items():
         if model.serve:
             paths = (*_folders(resolve_model(model.model)), str(run_folder.resolve()))
             roles.append(model_role(name, model.num_gpus, paths))
     return roles
+
+
+def scorer_role(config: ScorerConfig) -> Role:
+    """The scorer with its workers."""
+    return Role(kind="scorer", name="scorer", cpus=config.num_workers)
 
 
 def model_role(name: str, num_gpus: float, paths: Sequence[str] = ()) -> Role:

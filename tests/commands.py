@@ -1,11 +1,15 @@
 """The `sharpen` command in processes of its own, for tests that run, kill and resume it."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
+
+from rl.faults import EVENTS
 
 SHARPEN = [sys.executable, "-m", "rl.cli"]
 LIMIT_S = 400
@@ -29,6 +33,13 @@ def wait_for_step(folder: Path, step: int, process: subprocess.Popen[str]) -> No
         assert process.poll() is None, process.communicate()[1][-3000:]
         assert time.monotonic() < deadline, f"no checkpoint of step {step} within {LIMIT_S} s"
         time.sleep(0.05)
+
+
+def read_events(folder: Path) -> list[dict[str, Any]]:
+    """The rows of `events.jsonl`, none where there is no such file; a last line cut off by a crash is left out."""
+    path = folder / EVENTS
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    return [json.loads(line) for line in text.split("\n")[:-1]]
 
 
 def kill_and_resume(config: str, log_dir: Path, at_step: int, num_steps: int, *changes: str) -> Path:

@@ -11,9 +11,8 @@ import psutil
 import pytest
 
 from rl.checkpoint import complete_steps
-from rl.faults import read_events
 from rl.log import deterministic, read_metrics
-from tests.commands import LIMIT_S, finish, start_run, wait_for_step
+from tests.commands import LIMIT_S, finish, read_events, start_run, wait_for_step
 
 SFT, GRPO = "configs/smoke/sft.yaml", "configs/smoke/grpo.yaml"
 SFT_STEPS, GRPO_STEPS = 12, 5

@@ -230,9 +230,9 @@ class GeneratorRespondent:
         return [{"text": text, "finish_reason": "stop"} for text in texts]
 
 
-def engine_roles(configs: Iterable[RespondentConfig | None]) -> list[Role]:
+def engine_roles(configs: Iterable[RespondentConfig]) -> list[Role]:
     """Room for the engines of the largest respondent: they take turns."""
-    asked = [(config.engine, config.model) for config in configs if config is not None and config.model is not None]
+    asked = [(config.engine, config.model) for config in configs if config.model is not None]
     roles = [engine_role(engine, resolve_model(model)) for engine, model in asked]
     paths = tuple(dict.fromkeys(path for role in roles for path in role.paths))
     if not roles:

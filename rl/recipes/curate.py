@@ -37,8 +37,7 @@ async def curate(config: CurateConfig, log: RunLog) -> None:
     funnel = Funnel()
     pool = read_queries(config.queries, config.seed, funnel)  # before anything starts: a bad row is found in a second
     reserved, training, held_out = reserve(pool, config.validation, config.seed, funnel)
-    asked = [config.query_filters.without_thinking, config.candidates, config.pairs]
-    roles = [*engine_roles(asked), *reward_roles(config.rewards, log.folder)]
+    roles = [*engine_roles(config.respondents.values()), *reward_roles(config.rewards, log.folder)]
     log.stage("starting Ray and the scorer")
     async with (
         ray_session(config.ray, roles, log.message),

@@ -24,7 +24,7 @@ async def make_set(config: FuseConfig, log: RunLog) -> None:
     queries = keep_unseen(read_queries(config.queries, config.seed, funnel), held_out, funnel)  # before anything starts
     drawn = keep_unseen_conversations(draw_plain(config, funnel), held_out, funnel)
     log.stage("starting Ray and the scorer")
-    roles = [*engine_roles([config.thinking, config.without_thinking]), *reward_roles(config.rewards, log.folder)]
+    roles = [*engine_roles(config.respondents.values()), *reward_roles(config.rewards, log.folder)]
     async with (
         ray_session(config.ray, roles, log.message),
         open_scorer(config.rewards, log.folder, on_cluster=config.ray.address is not None) as scorer,

@@ -19,7 +19,7 @@ async def select(config: SelectConfig, log: RunLog) -> None:
     queries = keep_unseen(read_queries(config.queries, config.seed, funnel), held_out, funnel)
     used = used_queries(config.exclude)
     data = log.folder / "data"
-    roles = [*engine_roles([config.pairs]), *reward_roles(config.rewards, log.folder)]
+    roles = [*engine_roles(config.respondents.values()), *reward_roles(config.rewards, log.folder)]
     async with (
         ray_session(config.ray, roles, log.message),
         open_scorer(config.rewards, log.folder, on_cluster=config.ray.address is not None) as scorer,

@@ -1,9 +1,12 @@
-"""A literal training batch that several tests share."""
+"""A literal training batch, and the prompts of a config, that several tests share."""
 
 import random
 
 from rl.batch import PackingConfig, pack
+from rl.config import GRPOConfig
+from rl.prompts import PromptStream
 from rl.types import Example, TrainBatch
+from rollout.types import Prompt
 
 
 def examples(num_groups: int = 4, num_samples: int = 4, seed: int = 0, vocabulary: int = 250) -> list[Example]:
@@ -32,3 +35,9 @@ def examples(num_groups: int = 4, num_samples: int = 4, seed: int = 0, vocabular
 def batch_of(*, num_ranks: int, num_updates: int = 1, tokens_per_micro_batch: int = 128, **packing) -> TrainBatch:
     config = PackingConfig(tokens_per_micro_batch=tokens_per_micro_batch, **packing)
     return pack(examples(), config, num_ranks=num_ranks, num_updates=num_updates)
+
+
+def drawn_prompts(config: GRPOConfig, count: int) -> list[Prompt]:
+    """The first prompts that a run of the config draws."""
+    stream = PromptStream(config.prompts, config.seed)
+    return [stream.draw().prompt for _ in range(count)]

@@ -10,7 +10,7 @@ from rewards.scorer import Scorer
 from rewards.types import RewardRequest
 from rl.abilities import FUNCTIONS
 from rl.config_file import find_config, load_config
-from rl.prompts import PromptStream
+from tests.rl.examples import drawn_prompts
 
 MODEL_BASED = {"reference_judge", "preference_open", "creative_checklist", "safety_over_refusal"}
 PROSE = "The old grey cat by our door sleeps all day long and hunts for mice in every dark corner at night"
@@ -83,8 +83,7 @@ def config():
 
 @pytest.fixture(scope="module")
 def prompts(config):
-    stream = PromptStream(config.prompts, config.seed)
-    return [stream.draw().prompt for _ in range(config.num_steps * config.groups_per_step)]
+    return drawn_prompts(config, config.num_steps * config.groups_per_step)
 
 
 def test_every_task_is_drawn_within_the_steps_of_the_demo(config, prompts):

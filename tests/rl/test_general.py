@@ -9,8 +9,8 @@ from rewards.registry import boxed
 from rewards.scorer import Scorer
 from rewards.types import RewardRequest
 from rl.config_file import find_config, load_config
-from rl.prompts import PromptStream
 from tests.fakes import FakeModelServer
+from tests.rl.examples import drawn_prompts
 
 TEXT = "The old grey cat by our door sleeps all day long and hunts for mice in every dark corner at night"
 PROSE = "You could read a good book by the window and then bake some bread with your friends."
@@ -32,8 +32,7 @@ def config():
 
 @pytest.fixture(scope="module")
 def prompts(config):
-    stream = PromptStream(config.prompts, config.seed)
-    return [stream.draw().prompt for _ in range(80)]
+    return drawn_prompts(config, 80)
 
 
 def test_all_kinds_of_rewards_are_mixed(config, prompts):

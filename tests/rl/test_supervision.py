@@ -8,11 +8,12 @@ import pytest
 from rl.checkpoint import CheckpointConfig, Checkpointer
 from rl.cli import main
 from rl.config import SFTConfig
-from rl.faults import LearnerLost, RunStopped, read_events
+from rl.faults import LearnerLost, RunStopped
 from rl.log import read_metrics
 from rl.shutdown import stop_on_signal
 from rl.supervision import run_supervised
 from rollout.sampler import EngineLost
+from tests.commands import read_events
 from tests.fakes import FakeLearner, FakePart
 
 LOST = LearnerLost("learner rank 1 is gone, in the learner's update")
