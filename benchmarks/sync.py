@@ -56,21 +56,13 @@ async def num_weight_bytes(learner: Any) -> int:
     return total
 
 
-async def stages(learner: Any, sampler: Any, version: int) -> dict[str, float]:
-    """A sync alone, as `publish_weights` does it, and its three stages; buckets are written while others are read."""
-    times = {}
-    begin = time.perf_counter()
-    async with sampler.updating() as seats:
-        engines = [seat.engine for seat in seats]
-        start = time.perf_counter()
-        await asyncio.gather(*(engine.begin_update() for engine in engines))
-        times["begin_s"], start = time.perf_counter() - start, time.perf_counter()
-        async for bucket in learner.weights():
-            await asyncio.gather(*(engine.load_bucket(bucket) for engine in engines))
-        times["buckets_s"], start = time.perf_counter() - start, time.perf_counter()
-        await asyncio.gather(*(engine.end_update(version) for engine in engines))
-        times["end_s"] = time.perf_counter() - start
-    return times | {"sync_s": time.perf_counter() - begin}
+async def sync_seconds(learner: Any, sampler: Any, version: int) -> float:
+    """A sync alone: no request is in flight, and the learner has nothing else to do."""
+    from rl.weight_sync import publish_weights
+
+    start = time.perf_counter()
+    await publish_weights(learner, sampler, version=version)
+    return time.perf_counter() - start
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -98,7 +90,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
             row = {f"step/{name}": value for name, value in (await arm.step(turn)).items()}
             for _ in range(options.syncs):
                 arm.version += 1
-                alone = await stages(learner, sampler, arm.version)
+                alone = {"sync_s": await sync_seconds(learner, sampler, arm.version)}
                 copies = {"copy_s": copier.copy(1), "copy_all_threads_s": copier.copy(os.cpu_count() or 1)}
                 if turn:
                     rows.append(row | alone | copies)
@@ -119,7 +111,7 @@ def main() -> None:
     shares = [row["step/sync_s"] / row["step/step_s"] for row in rows]
     ratios = [row["sync_s"] / row["copy_s"] for row in rows]
     print(f"{measured['bytes'] / 1e6:.0f} MB; of a step of {spread([row['step/step_s'] for row in rows])} s")
-    for name in ("sync_s", "begin_s", "buckets_s", "end_s", "copy_s", "copy_all_threads_s"):
+    for name in ("sync_s", "copy_s", "copy_all_threads_s"):
         values = [1000 * row[name] for row in rows]
         print(f"{name.removesuffix('_s')}: {spread(values)} ms")
     print(f"sync: {median(shares):.2%} of the step ({min(shares):.2%} to {max(shares):.2%}); target 2%")

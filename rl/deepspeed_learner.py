@@ -28,6 +28,7 @@ from rl.routing import ExpertRouting
 from rl.sequence_parallel import SequenceGroup
 from rl.teacher import AlignmentConfig, FrozenTeacher
 from rl.types import Computed, MicroBatch, StepMetrics, UpdateCounts
+from rollout.memory import keep_freed_memory
 from rollout.precision import resolve_precision
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -74,6 +75,7 @@ class DeepSpeedRank:
         on_gpu = torch.cuda.is_available()
         self.device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
         if not on_gpu:
+            keep_freed_memory()
             load_operators()
         if not dist.is_initialized():
             deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", verbose=False)

@@ -101,24 +101,28 @@ def product(
     return sides.row_of(split, make, f"product with {digits=}: choose more digits")
 
 
-def product_turn(rng: random.Random, *, digits: Sequence[int] = (2, 2), guess_share: float = 0.5) -> dict[str, Any]:
+def product_turn(
+    rng: random.Random, *, digits: Sequence[int] = (2, 2), guess_share: float = 0.5, thinks: bool = True
+) -> dict[str, Any]:
     """A turn that answers a training product: half are first ones, half hand in what was calculated.
 
-    `guess_share` of the first ones hand in at once, as one does who knows it by heart; the others calculate. Each
-    thinks, or the template would leave the empty block of the first turn out of the second one's past.
+    `guess_share` of the first ones hand in at once, as one does who knows it by heart; the others calculate. Where
+    the model has think tokens each `thinks`, or Qwen3's template would leave the empty block of the first turn out of
+    the second one's past.
     """
     row = product(rng, digits=digits, describe=False)
     question, result = row["prompt"][-1]["content"], row["reference"]["state"]["handed_in"]
     expression = question.removeprefix("What is ").removesuffix("?")
-    calculate = _turn(f"{expression}, I ask.", write_call("calculate", expression=expression))
+    turn = _turn if thinks else _plain_turn
+    calculate = turn(f"{expression}, I ask.", write_call("calculate", expression=expression))
     if rng.random() < 0.5:
         told = {"role": "tool", "content": calculator.calculate(expression)}
-        turns = [calculate, told, _turn(f"It is {result}.", write_call("hand_in", result=result))]
+        turns = [calculate, told, turn(f"It is {result}.", write_call("hand_in", result=result))]
     elif rng.random() < guess_share:
-        turns = [_turn(f"{expression}, I know.", write_call("hand_in", result=result))]
+        turns = [turn(f"{expression}, I know.", write_call("hand_in", result=result))]
     else:
         turns = [calculate]
-    return {"messages": [*row["prompt"], *turns], "thinking": True}
+    return {"messages": [*row["prompt"], *turns], "thinking": thinks or None}
 
 
 def held_out_calculations(*, digits: int = 3) -> Iterator[dict[str, Any]]:
@@ -159,6 +163,10 @@ def _messages(question: str, tools: tuple[dict[str, Any], ...]) -> list[dict[str
 
 def _turn(thinking: str, call: str) -> dict[str, str]:
     return {"role": "assistant", "content": f"{THINK_OPEN}\n{thinking}\n{THINK_CLOSE}\n\n{call}"}
+
+
+def _plain_turn(thinking: str, call: str) -> dict[str, str]:
+    return {"role": "assistant", "content": call}
 
 
 def _factors(rng: random.Random, digits: Sequence[int]) -> tuple[int, int]:

@@ -45,8 +45,10 @@ async def _transfer(learner: Learner, engines: list[EngineHandle], version: int)
     async def on_each(what: str, call: Callable[[EngineHandle], Awaitable[None]]) -> None:
         await asyncio.gather(*(limited(engine, what, call) for engine in engines if engine not in lost))
 
-    await on_each("begin the weight update", lambda engine: engine.begin_update())
+    # The first bucket is gathered while the engines come to rest.
+    resting = asyncio.ensure_future(on_each("begin the weight update", lambda engine: engine.begin_update()))
     async for bucket in learner.weights():
+        await resting
         await on_each("load a weight bucket", lambda engine, bucket=bucket: engine.load_bucket(bucket))  # type: ignore[misc]
     await on_each("end the weight update", lambda engine: engine.end_update(version))
     return lost

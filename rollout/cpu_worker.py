@@ -12,6 +12,8 @@ from torch import Tensor
 from vllm.v1.sample.ops.topk_topp_sampler import apply_top_k_top_p
 from vllm.v1.worker.cpu_worker import CPUWorker as VLLMWorker
 
+from rollout.memory import keep_freed_memory
+
 ROWS = 32  # summed at once: with a large vocabulary the sums of many rows would take gigabytes
 
 
@@ -19,6 +21,7 @@ class CPUWorker(VLLMWorker):
     """Named to vLLM as `worker_cls`."""
 
     def init_device(self) -> None:
+        keep_freed_memory()
         super().init_device()
         sampler = self.model_runner.sampler.topk_topp_sampler
         sampler.forward = partial(sample, logprobs_mode=sampler.logprobs_mode)

@@ -49,6 +49,8 @@ class HostWeightTransferEngine(WeightTransferEngine[HostInitInfo, HostUpdateInfo
         from vllm.model_executor.model_loader.reload import initialize_layerwise_reload
 
         initialize_layerwise_reload(self.model)
+        if self.device.type == "cpu":
+            leave_unpacked(self.model)
 
     def receive_weights(self, update_info: HostUpdateInfo) -> None:
         raw = map_file(update_info.path)
@@ -110,16 +112,37 @@ def keep_unloaded(model: torch.nn.Module, raw: torch.Tensor) -> None:
                     call.arguments[name] = value.clone()
 
 
+def embeddings_and_heads(model: torch.nn.Module) -> tuple[list[torch.nn.Module], list[torch.nn.Module]]:
+    """The layers that look tokens up, and the output heads that are layers of their own."""
+    from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
+
+    layers = [module for module in model.modules() if isinstance(module, VocabParallelEmbedding)]
+    heads = [module for module in layers if isinstance(module, ParallelLMHead)]
+    return [module for module in layers if module not in heads], heads
+
+
+def leave_unpacked(model: torch.nn.Module) -> None:
+    """Have no weight packed for products that only looks tokens up: vLLM does it at each reload.
+
+    Where there is no head, the embedding is the head.
+    """
+    embeddings, heads = embeddings_and_heads(model)
+    if heads:
+        for embedding in embeddings:
+            embedding.quant_method.process_weights_after_loading = _no_processing
+
+
+def _no_processing(layer: torch.nn.Module) -> None:
+    pass
+
+
 def pack_tied_heads(model: torch.nn.Module) -> None:
     """Pack the output heads anew that share their weight with the embedding.
 
     On CPU such a head has a packed copy of its own, and a reload, which brings it no weight, leaves it as it was.
     """
-    from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
-
-    embeddings = [module for module in model.modules() if isinstance(module, VocabParallelEmbedding)]
-    heads = [module for module in embeddings if isinstance(module, ParallelLMHead)]
-    pointers = {module.weight.data_ptr() for module in embeddings if module not in heads}
+    embeddings, heads = embeddings_and_heads(model)
+    pointers = {module.weight.data_ptr() for module in embeddings}
     for head in heads:
         if head.weight.data_ptr() in pointers:
             head.quant_method.process_weights_after_loading(head)

@@ -6,7 +6,9 @@ import pytest
 
 from rewards.registry import load_tasks
 from rewards.types import RewardRequest
+from rl.config_file import find_config, load_config
 from rl.evals import SUITES, EvalConfig, suite_prompts
+from rl.prompts import PromptsConfig, PromptStream
 from rl.tool_tasks import bookkeeping, calculation, product, product_turn
 from rollout.environments.calculator import calculator
 from rollout.environments.ledger import ledger
@@ -72,11 +74,14 @@ def test_commuted_products_are_the_same_problem():
         product(random.Random(0), digits=(3,))
 
 
-def test_the_turns_to_learn_from_reach_the_state_that_is_paid():
+@pytest.mark.parametrize("thinks", [True, False])
+def test_the_turns_to_learn_from_reach_the_state_that_is_paid(thinks):
     """Followed turn by turn they score 1; the first turns hand in at once in a share, which only products known do."""
     firsts, seconds = [], []
     for n in range(400):
-        messages = product_turn(random.Random(n), guess_share=0.25)["messages"]
+        row = product_turn(random.Random(n), guess_share=0.25, thinks=thinks)
+        messages = row["messages"]
+        assert ("<think>" in messages[-1]["content"]) is thinks is bool(row["thinking"])
         (firsts if len(messages) == 2 else seconds).append(messages)
     guesses = sum('"hand_in"' in messages[-1]["content"] for messages in firsts)
     assert len(firsts) == pytest.approx(200, abs=40)
@@ -97,6 +102,17 @@ def test_the_turns_to_learn_from_reach_the_state_that_is_paid():
         ):
             request = RewardRequest(task="agent_env", response=response, reference=reference)
             assert load_tasks()["agent_env"].function(request).score == score
+
+
+def test_the_demo_of_tools_is_judged_on_problems_that_it_never_sees():
+    config = load_config(find_config("configs/demo/tools.yaml"))
+    held_out = {p.messages[-1]["content"] for p in suite_prompts(EvalConfig(**config.vars["suite"]))}
+    reinforce = config.stages["reinforce"].config
+    stream = PromptStream(PromptsConfig(**reinforce["prompts"]), 0)
+    asked = {stream.draw().prompt.messages[-1]["content"] for _ in range(reinforce["num_steps"] * 8)}
+    assert len(held_out) == 150
+    assert len(asked) > 80
+    assert not held_out & asked
 
 
 def test_no_turn_teaches_a_product_that_is_held_out():

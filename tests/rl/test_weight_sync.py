@@ -1,5 +1,6 @@
 """Weights to engines: all buckets to all of them under one version, whoever is lost on the way."""
 
+import asyncio
 import re
 
 import pytest
@@ -19,6 +20,25 @@ async def test_every_engine_gets_every_bucket_once_and_in_order():
     expected = [{"index": n, "value": 7} for n in range(3)]
     assert [(engine.version, engine.buckets) for engine in engines] == [(4, expected)] * 3
     assert learner.num_sent == 3, "the weights leave the learner once, however many engines there are"
+
+
+async def test_the_first_bucket_is_gathered_while_the_engines_come_to_rest():
+    asked = asyncio.Event()
+
+    class Learner(FakeLearner):
+        async def weights(self):
+            asked.set()
+            async for bucket in super().weights():
+                yield bucket
+
+    class Engine(FakeEngine):
+        async def begin_update(self):
+            await asyncio.wait_for(asked.wait(), 5)
+            await super().begin_update()
+
+    engine = Engine("a")
+    await publish_weights(Learner(), open_fake_sampler([engine]), version=1)
+    assert (engine.version, len(engine.buckets)) == (1, 3), "none before the engine was at rest, which clears them"
 
 
 @pytest.mark.parametrize("call", CALLS)

@@ -1,8 +1,11 @@
 """Buckets as the engine reads them: always what the learner has written last, whatever mapping is kept."""
 
+from types import SimpleNamespace
+
+import pytest
 import torch
 
-from rollout.weight_receiver import HostUpdateInfo, keep_unloaded, map_file, read_bucket
+from rollout.weight_receiver import HostUpdateInfo, keep_unloaded, leave_unpacked, map_file, read_bucket
 
 
 def read(path, count):
@@ -58,3 +61,24 @@ def test_what_the_reload_waits_with_is_copied_out(tmp_path):
     finalize_layerwise_processing(layer, None)
     assert layer.weight.tolist() == [[1.0], [2.0]]
     assert layer.bias.tolist() == [3.0, 4.0]
+
+
+@pytest.mark.parametrize("has_head", [True, False])
+def test_only_what_looks_tokens_up_is_left_unpacked(has_head):
+    """Without a head of its own a model computes its logits with the embedding."""
+    from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
+
+    packed = []
+
+    def layer(kind):
+        made = kind.__new__(kind)
+        torch.nn.Module.__init__(made)
+        made.quant_method = SimpleNamespace(process_weights_after_loading=packed.append)
+        return made
+
+    embedding, head = layer(VocabParallelEmbedding), layer(ParallelLMHead)
+    layers = [embedding, head] if has_head else [embedding]
+    leave_unpacked(torch.nn.ModuleList(layers))
+    for each in layers:
+        each.quant_method.process_weights_after_loading(each)
+    assert packed == [layers[-1]]
