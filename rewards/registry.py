@@ -12,6 +12,7 @@ from rewards import tasks as built_in
 from rewards.calls import Call, Reply
 from rewards.foreign import adopt
 from rewards.plugins import import_source
+from rewards.response import in_open_block
 from rewards.types import Message, RewardRequest, RewardResult
 
 MAX_NAME_CHARS = 200  # of an unknown task's that are repeated
@@ -68,10 +69,27 @@ class Task:
         return self.example.model_copy(update=update)
 
     def judge(self, request: RewardRequest, replies: Sequence[Reply] | None = None) -> Judgement | list[Call]:
-        """The judgement, or the calls to models whose replies it needs first."""
+        """The judgement, or the calls to models whose replies it needs first.
+
+        A task that does not ask where the prompt leaves the response (`think_block`) is given the block as a whole.
+        """
+        if request.params.get("think_block") == "open" and "think_block" not in self.params:
+            request = request.model_copy(update={"response": _whole(request.response)})
         if self.ask is None:
             return self.function(request)
         return self.ask(request) if replies is None else self.function(request, replies)
+
+
+def _whole(response: str | list[Message]) -> str | list[Message]:
+    """With the `<think>` that the prompt of each of its turns ended with."""
+    if isinstance(response, str):
+        return in_open_block(response)
+    return [
+        {**message, "content": in_open_block(message["content"])}
+        if message.get("role") == "assistant" and isinstance(message.get("content"), str)
+        else message
+        for message in response
+    ]
 
 
 TASKS: dict[str, Task] = {}

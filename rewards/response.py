@@ -36,6 +36,11 @@ def split_response(text: str) -> Response:
     return Response("", text.strip())
 
 
+def in_open_block(text: str) -> str:
+    """The whole of a response whose prompt ends with an open `<think>`: without an end its thinking is no answer."""
+    return text if text.lstrip().startswith(THINK_OPEN) else f"{THINK_OPEN}\n{text}"
+
+
 def clean(text: str) -> str:
     """NFKC, digits of every script as ASCII, without zero-width and direction marks; minus signs as `-`.
 

@@ -117,6 +117,10 @@ class Scorer:
         combine, score = self.config.combine, self._score_one
         return list(await asyncio.gather(*(score_combined(request, combine, score) for request in requests)))
 
+    def num_judged(self) -> int:
+        """Results so far, components of combined ones among them."""
+        return self.counts.total()
+
     async def replay(self, request: RewardRequest, replies: Sequence[Reply]) -> RewardResult:
         """The result with these replies in place of models; status error where the task makes more or fewer calls."""
         outcome = self._refuse(request) or await self._judge(request)

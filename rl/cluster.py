@@ -1,24 +1,19 @@
-"""Where parts live: engines and the reward scorer as Ray actors, behind their plain interfaces."""
+"""Where parts live: a Ray session with room for them, and engines as its actors behind their plain interface."""
 
 import asyncio
+import logging
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from rewards.calls import Call, Reply
-from rewards.endpoint import EndpointConfig
 from rewards.ray_loopback import loopback_alone
-from rewards.scorer import Scorer, ScorerConfig
-from rewards.types import RewardRequest, RewardResult
 from rl.bucket_relay import own_node_id, split_relay
 from rl.environments import find_environment
 from rl.learner import Bucket
-from rl.models import resolve_model
 from rl.nodes import (
     NO_PLUGINS,
     Places,
@@ -31,18 +26,17 @@ from rl.nodes import (
     starting_options,
 )
 from rl.placement import PlacementConfig, Plan, Role, RoleKind, total_cpus
-from rl.roles import engine_role, model_role, scorer_role
+from rl.roles import engine_role
 from rollout.chat import Chat
 from rollout.engine import Completion, Engine, EngineConfig
 from rollout.environments.sampler import EnvironmentSampler
-from rollout.model_server import LOOPBACK
 from rollout.sampler import EngineHandle, EngineLost, Sampler
-from rollout.served_model import ServedModel
 from rollout.types import SamplingParams
 
 NO_ANSWER_S = 60.0
-SCORER_START_S = 240.0  # for its workers and the judge's canaries
-SCORE_LIMIT_S = 900.0  # for a group: above the attempts of a judge that answers late
+MAX_CALLS = 65_536  # to an engine at once: beyond them Ray keeps even the question for its pulse waiting
+
+log = logging.getLogger(__name__)
 
 
 class RayConfig(BaseModel):
@@ -128,6 +122,32 @@ async def await_reference(reference: Any) -> Any:
     return await reference
 
 
+def gone() -> tuple[type[Exception], ...]:
+    """Ray's words for a process that is no more, also where its memory monitor or a lost node ended it."""
+    from ray.exceptions import (
+        ActorUnschedulableError,
+        NodeDiedError,
+        OutOfMemoryError,
+        RayActorError,
+        WorkerCrashedError,
+    )
+
+    return RayActorError, WorkerCrashedError, NodeDiedError, OutOfMemoryError, ActorUnschedulableError
+
+
+async def end_actor(actor: Any, what: str) -> None:
+    """Stop what an actor has started, and end it; what goes wrong here must not hide why a run ends."""
+    import ray
+    from ray.exceptions import RayError
+
+    try:
+        await answer_within(actor.stop.remote(), NO_ANSWER_S, f"stop of {what}")
+    except (RayError, TimeoutError) as error:
+        log.warning("%s was not stopped, but killed: %s", what, str(error).partition("\n")[0])
+    finally:
+        ray.kill(actor)
+
+
 class RayEngine:
     """`EngineHandle` over a Ray actor. `node_id` is known once it has started."""
 
@@ -136,11 +156,11 @@ class RayEngine:
         self.node_id: str | None = None
 
     async def _call(self, reference: Any) -> Any:
-        from ray.exceptions import RayActorError, RayTaskError, WorkerCrashedError
+        from ray.exceptions import RayTaskError
 
         try:
             return await reference
-        except (RayActorError, WorkerCrashedError) as error:
+        except gone() as error:
             raise EngineLost(f"{self.name}: its process is gone ({type(error).__name__})") from error
         except RayTaskError as error:
             # vLLM reports the death of its core process this way; nothing works in that actor afterwards.
@@ -185,7 +205,7 @@ async def start_engine(
     options = Session.places.actor_options(engine_role(config, model, kind), index)
     while True:
         nodes_before = living_ids()
-        actor = actor_class.options(max_concurrency=4096, **options).remote(model, config, stops, seed)
+        actor = actor_class.options(max_concurrency=MAX_CALLS, **options).remote(model, config, stops, seed)
         engine = RayEngine(actor, f"{kind} {index}")
         try:
             await answer_within(engine._call(actor.start.remote()), config.start_timeout_s, f"start of {engine.name}")
@@ -214,72 +234,3 @@ async def open_sampler(
         finally:
             for seat in sampler.seats:
                 seat.engine.kill()
-
-
-class RayScorer:
-    """The reward scorer in an actor of its own, so that judging never holds up the loop."""
-
-    def __init__(self, actor: Any, timeout_s: float) -> None:
-        self.actor, self.timeout_s = actor, timeout_s
-
-    async def score(self, requests: list[RewardRequest]) -> list[RewardResult]:
-        return await answer_within(self.actor.score.remote(requests), self.timeout_s, "the reward scorer")
-
-    async def ask(self, calls: list[Call]) -> list[Reply]:
-        """One reply a call, of the models that rewards ask. Raises ModelFailure."""
-        return await answer_within(self.actor.ask.remote(calls), self.timeout_s, "the reward scorer")
-
-    async def canaries(self) -> dict[str, float]:
-        """How the judge takes its canaries now, as rates."""
-        return await answer_within(self.actor.canaries.remote(), self.timeout_s, "the reward scorer")
-
-
-@asynccontextmanager
-async def open_scorer(config: ScorerConfig, folder: Path, *, on_cluster: bool = False) -> AsyncIterator[RayScorer]:
-    """The scorer's actor with its workers, after the models that it asks and that Sharpen is to serve.
-
-    Their logs go to `folder`. They listen on loopback, or where there is a cluster on their node's address.
-    """
-    import ray
-
-    async with AsyncExitStack() as stack:
-        served = {name: model for name, model in config.models.items() if model.serve}
-        opened = await enter_together(
-            stack, *(serve_model(name, model, folder, on_cluster) for name, model in served.items())
-        )
-        config = config.model_copy(update=dict(zip(served, opened, strict=True)))
-        actor_class: Any = ray.remote(Scorer)
-        options = Session.places.actor_options(scorer_role(config))
-        actor = actor_class.options(max_concurrency=1000, **options).remote(config)
-        await answer_within(actor.start.remote(), SCORER_START_S, "start of the reward scorer")
-        try:
-            yield RayScorer(actor, timeout_s=SCORE_LIMIT_S)
-        finally:
-            await answer_within(actor.stop.remote(), NO_ANSWER_S, "stop of the reward scorer")
-            ray.kill(actor)
-
-
-@asynccontextmanager
-async def serve_model(
-    name: str, config: EndpointConfig, folder: Path, on_cluster: bool
-) -> AsyncIterator[EndpointConfig]:
-    """A judge or preference model behind `vllm serve` in an actor that Ray places; its configuration with the URL."""
-    import ray
-
-    actor_class: Any = ray.remote(ServedModel)
-    actor = actor_class.options(**Session.places.actor_options(model_role(name, config.num_gpus))).remote(
-        resolve_model(config.model),
-        config.model,
-        [*config.vllm_arguments(), *config.serve_options],
-        log_file=(folder / f"{name}.log").resolve(),
-        start_timeout_s=config.start_timeout_s,
-        host=None if on_cluster else LOOPBACK,
-        api_key=os.environ.get(config.api_key_env),
-    )
-    try:
-        limit_s = config.start_timeout_s + NO_ANSWER_S
-        url = await answer_within(actor.start.remote(), limit_s, f"start of the {name} model ({config.model})")
-        yield config.model_copy(update={"url": url + config.api_path, "serve": False})
-    finally:
-        await answer_within(actor.stop.remote(), NO_ANSWER_S, f"stop of the {name} model")
-        ray.kill(actor)

@@ -14,7 +14,7 @@ from rl.evals import EvalConfig
 from rl.filters import build_group_filter
 from rl.learner import LearnerConfig
 from rl.log import LogConfig
-from rl.losses import LossConfig
+from rl.losses import LossConfig, needs_every_token
 from rl.objectives import CrossEntropyConfig
 from rl.pairwise import PairwiseConfig
 from rl.prompts import PromptsConfig
@@ -133,6 +133,11 @@ class GRPOConfig(RecipeConfig):
                 "normalised: add one, or set it to constants"
             )
         return self
+
+    @property
+    def needs_every_token(self) -> bool:
+        """Whether groups without signal are computed too, for a term that is not of the advantages."""
+        return needs_every_token(self.loss) or bool(self.learner.load_balancing)
 
     @property
     def warm_rewards(self) -> ScorerConfig:

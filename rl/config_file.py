@@ -157,7 +157,10 @@ def read_config(folder: Path) -> RecipeConfig:
     path = folder / "config.yaml"
     if not path.is_file():
         raise ValueError(f"{folder} is no run folder: it has no config.yaml")
-    return parse_config(yaml.safe_load(path.read_text())["config"], str(path))
+    content = yaml.safe_load(path.read_text())
+    if not isinstance(content, dict) or "config" not in content:
+        raise ValueError(f"{path} does not hold the config of a run: it was cut off, or written by something else")
+    return parse_config(content["config"], str(path))
 
 
 def check_resumable(old: RecipeConfig, new: RecipeConfig) -> None:

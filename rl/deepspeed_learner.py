@@ -154,7 +154,7 @@ class DeepSpeedRank:
     def evaluate(self, updates: list[RankUpdate]) -> StepMetrics:
         """The metrics of a batch without learning from it, global and the same on every rank."""
         sums: dict[str, Tensor] = {}
-        with torch.no_grad():
+        with torch.no_grad(), self.routing.paused():
             for update in updates:
                 for micro, weight in zip(update.micro_batches, update.weights, strict=True):
                     micro = micro.to(self.device)
@@ -168,17 +168,23 @@ class DeepSpeedRank:
 
         An update whose gradient is not finite is skipped, on all ranks. Raises FloatingPointError after some in a row.
         """
-        sums: dict[str, Tensor] = {}
         norms, start = [], self._start_logprobs(updates)
-        rates = []
+        rates, sums_of = [], []
         for update, start_logprobs in zip(updates, start, strict=True):
             rates.append(self._set_lr())
             self._count_experts(update)
+            sums: dict[str, Tensor] = {}
             for micro, weight, start_N in zip(update.micro_batches, update.weights, start_logprobs, strict=True):
                 self._accumulate(sums, *self._backward(micro, weight, start_N, update.counts))
             norms.append(self.step())
+            sums_of.append(sums)
+        # What was skipped is in no mean; where all was, the step has nothing else to tell.
+        counted = [sums for sums, norm in zip(sums_of, norms, strict=True) if math.isfinite(norm)] or sums_of
+        total: dict[str, Tensor] = {}
+        for sums in counted:
+            self._accumulate(total, sums, 1.0)
         optim = self.counter.metrics(norms) | {"optim/lr": rates[-1]}
-        return self.objective.metrics(self._reduce(sums), len(updates)) | self.routing.metrics() | optim
+        return self.objective.metrics(self._reduce(total), len(counted)) | self.routing.metrics() | optim
 
     def step(self) -> float:
         """One optimizer step; the global norm of its gradients before clipping."""
@@ -265,9 +271,9 @@ class DeepSpeedRank:
     def num_buckets(self) -> int:
         return len(self.weights.buckets)
 
-    def write_bucket(self, index: int, path: str) -> Bucket | None:
+    def write_bucket(self, index: int) -> Bucket | None:
         """Bucket `index` into a file in shared memory; rank 0 answers with what is where in it."""
-        return self.weights.write_bucket(index, path)
+        return self.weights.write_bucket(index)
 
     def save(self, folder: str) -> None:
         """Optimizer and sharded state for an exact resume, and the weights as a Hugging Face folder `model/`.

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from rl.bucket_files import NUM_FILES, BucketFiles
 from rl.learner import Bucket, LearnerConfig
 from rl.lora import adapted_layers, adapter_parameters, merged, save_adapters, stored_parameters
 from rl.models import save_without_weights
@@ -70,7 +71,16 @@ class ShardedWeights:
                     tensors = {name: tensor.clone() for name, tensor in tensors.items()}
             yield from tensors.items()
 
-    def write_bucket(self, index: int, path: str) -> Bucket | None:
+    @cached_property
+    def _bucket_files(self) -> BucketFiles:
+        """Rank 0's, on its own node, which the kernel unlocks with it."""
+        return BucketFiles()
+
+    def remove_files(self) -> None:
+        if "_bucket_files" in vars(self):
+            self._bucket_files.close()
+
+    def write_bucket(self, index: int) -> Bucket | None:
         """Bucket `index` into a file in shared memory; rank 0 answers with what is where in it."""
         bucket = self.buckets[index]
         with self._gathered(bucket):
@@ -81,6 +91,7 @@ class ShardedWeights:
             for tensor in tensors.values():
                 offsets.append(end)
                 end += _aligned(tensor.nbytes)
+            path = str(self._bucket_files.paths[index % NUM_FILES])
             memory = self._mapped(path, end)
             for tensor, offset in zip(tensors.values(), offsets, strict=True):
                 memory[offset : offset + tensor.nbytes].view(tensor.dtype).view(tensor.shape).copy_(tensor)

@@ -12,7 +12,8 @@ from rollout.types import Episode, Group, Sample
 
 EvalRow = dict[str, Any]
 Verdicts = Sequence[RewardResult]  # one a sample
-INSTRUCTION_TASKS = {"ifeval", "ifbench"}  # each component of whose results is an instruction, followed or not
+# Each component of their results is an instruction, followed or not.
+INSTRUCTION_TASKS = {"ifeval", "ifbench_other_constraints"}
 
 
 def make_row(group: Group, verdicts: Mapping[str, Verdicts]) -> EvalRow:

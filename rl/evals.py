@@ -97,6 +97,11 @@ class EvalConfig(BaseModel):
         return self
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What a number of the suite depends on, beside the model."""
+        return self.model_dump(mode="json", exclude={"every_steps", "first", "last", "pass_k", "extracts", "limit"})
+
+    @property
     def budgets(self) -> list[int | None]:
         """The thinking budget of each of its runs; None leaves the prompts' own."""
         return [*self.thinking_budgets] or [None]
@@ -169,7 +174,7 @@ class Evals:
         self.publish, self.goes_on = publish, goes_on
         self.seed, self.num_steps = seed, num_steps
         self._prompts = read_suites(configs) if prompts is None else prompts
-        self._first: dict[str, dict[str, float]] = {}
+        self._first: dict[str, dict[str, Any]] = {}  # by suite and parser: prompt means, and how they were asked for
 
     async def run_if_first(self, step: int) -> StepMetrics:
         """The evaluation before training; nothing after a resume."""
@@ -256,12 +261,23 @@ class Evals:
         votes = VOTELESS.isdisjoint(config.extracts)
         metrics = score_metrics(name, rows, extract, num_samples=k, pass_k=config.pass_k, votes=votes)
         means = prompt_means(rows, extract)
-        if name in self._first and means:
-            gain, gain_error = paired_gain(self._first[name], means)
+        first = self._first_means(name, config)
+        if first and means:
+            gain, gain_error = paired_gain(first, means)
             metrics |= {f"eval/{name}/gain@{k}": gain, f"eval/{name}/gain_se@{k}": gain_error}
         elif means:
-            self._first[name] = means
+            self._first[name] = {"means": means, "settings": config.settings}
         return metrics
+
+    def _first_means(self, name: str, config: EvalConfig) -> dict[str, float]:
+        """The suite's first results; none where a resume has changed how it is asked: gains begin anew there."""
+        first = self._first.get(name)
+        if first is None:
+            return {}
+        if first["settings"] != config.settings:
+            self.log.message(f"{name}: its settings changed since its first evaluation; gains are counted from now on")
+            return {}
+        return first["means"]
 
     def state(self) -> dict[str, Any]:
         return {"first": self._first}

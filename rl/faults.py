@@ -16,8 +16,22 @@ class RunStopped(RuntimeError):
     """A fault that a run cannot go on with; the text names its cause and the remedy."""
 
 
-class LearnerLost(Exception):
+class PartLost(Exception):
+    """A part without which the run cannot go on is gone: all start again, from the newest checkpoint."""
+
+    event = "restart"
+
+
+class LearnerLost(PartLost):
     """A rank of the learner is gone or does not answer; its weights are those of the newest checkpoint now."""
+
+    event = "learner_restart"
+
+
+class ScorerLost(PartLost):
+    """The process of the reward scorer is gone."""
+
+    event = "scorer_restart"
 
 
 @contextmanager
@@ -27,7 +41,7 @@ def ending(folder: Path) -> Iterator[None]:
         yield
     except ChildProcessError:  # a stage of a pipeline, which has a remedy of its own
         raise
-    except (EngineLost, OSError) as error:
+    except (EngineLost, PartLost, OSError) as error:
         raise RunStopped(f"{error}\nWhen that is mended, go on with --resume {folder}") from error
 
 

@@ -14,6 +14,8 @@ from pydantic import BaseModel
 from rl.config import EvaluateConfig, RecipeConfig
 from rl.config_file import check_resumable, find_config, load_config, read_config, validate, with_overrides
 from rl.eval_table import print_evals
+from rl.faults import ending
+from rl.files import write_atomically
 from rl.lm_eval_format import write_lm_eval
 from rl.log import RunLog, as_json, new_run_folder, read_eval_rows
 from rl.pipeline_config import PipelineConfig
@@ -44,7 +46,8 @@ def launch(config_path: str, overrides: list[str], resume: Path | None) -> int:
     folder = find_folder(config, resume)
     if resume is not None and isinstance(config, PipelineConfig):
         make_stages(config, folder)  # what it refuses must not be written below
-    write_config(folder, config)
+    with ending(folder):
+        write_config(folder, config)
     recipe: Any = find_function(RECIPES[config.recipe], {}, "recipe")
     log = run_supervised(recipe, config, folder)
     log.message(f"report: {write_report(folder)}")
@@ -99,8 +102,8 @@ def launch_eval(
     values = with_overrides({"model": model, "evals": wanted}, overrides, "eval")
     config = validate(EvaluateConfig, values, "eval")
     folder = find_folder(config, resume)
-    write_config(folder, config)
-    with RunLog(folder, config.log, recipe="eval", num_steps=0) as log:
+    with ending(folder), RunLog(folder, config.log, recipe="eval", num_steps=0) as log:
+        write_config(folder, config)
         log.message(f"run folder {folder}")
         metrics = asyncio.run(evaluate.evaluate(config, log))
     if out is not None:
@@ -122,7 +125,7 @@ def _suite(name: str) -> dict[str, Any]:
 def write_config(folder: Path, config: BaseModel) -> None:
     """The resolved config with the versions it ran on."""
     content = {"config": config.model_dump(mode="json"), "versions": versions()}
-    (folder / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    write_atomically(folder / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def versions() -> dict[str, str]:

@@ -4,13 +4,12 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rl.bucket_files import BucketFiles
 from rl.bucket_relay import BucketRelay, own_node_id
-from rl.cluster import NO_ANSWER_S, answer_within, await_reference
+from rl.cluster import NO_ANSWER_S, answer_within, await_reference, gone
 from rl.experts import check_experts
 from rl.faults import LearnerLost, RunStopped
 from rl.learner import Bucket, LearnerConfig
@@ -22,6 +21,7 @@ from rl.sequence_parallel import check_sequence_parallel
 from rl.types import StepMetrics, TrainBatch
 from rollout.engine import parse_cores
 
+REMOVE_FILES_S = 5.0
 DEATH_KNOWN_S = 10.0  # from a broken connection between ranks to Ray's word that a process is dead
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,6 @@ class RayLearner:
     def __init__(self, group: Any, config: LearnerConfig) -> None:
         self.group, self.config = group, config
         self.num_ranks, self.updates_per_step = config.num_data_ranks, config.updates_per_step
-        self._buckets = BucketFiles()
         self._node_id: str | None = None  # of rank 0
 
     async def _all(self, references: list[Any], what: str) -> list[Any]:
@@ -77,12 +76,11 @@ class RayLearner:
             yield bucket
 
     async def _write(self, index: int) -> Bucket:
-        path = str(self._buckets.paths[index % 2])
         if self._node_id is None:
             node_id = self.group.workers[0].__ray_call__.remote(own_node_id)
             self._node_id = await answer_within(node_id, NO_ANSWER_S, "learner rank 0")
-        written = await self._all(self.group.write_bucket(index, path), f"weight bucket {index}")
-        return written[0] | {"relay": BucketRelay(path, self._node_id)}
+        written = await self._all(self.group.write_bucket(index), f"weight bucket {index}")
+        return written[0] | {"relay": BucketRelay(written[0]["path"], self._node_id)}
 
     async def save(self, folder: Path) -> None:
         await self._all(self.group.save(_absolute(folder)), "the learner's checkpoint")
@@ -92,13 +90,15 @@ class RayLearner:
 
     def close(self) -> None:
         import ray
+        from ray.exceptions import RayError
         from ray.util import remove_placement_group
 
+        with suppress(RayError):  # of one that is gone or hangs the next learner on its node removes them
+            ray.get(self.group.remove_files(), timeout=REMOVE_FILES_S)
         for worker in self.group.workers:
             ray.kill(worker)
         for placement in self.group.resource_pool.pgs or []:  # else their CPUs stay taken
             remove_placement_group(placement)
-        self._buckets.close()
 
 
 def _absolute(folder: Path) -> str:
@@ -108,14 +108,12 @@ def _absolute(folder: Path) -> str:
 
 async def _lost_rank(answers: Sequence[asyncio.Future[Any]]) -> int | None:
     """The rank whose process is gone, if one is: the others often fail first, when its connection breaks."""
-    from ray.exceptions import NodeDiedError, RayActorError, WorkerCrashedError
-
     clock = asyncio.get_running_loop().time
     deadline = clock() + DEATH_KNOWN_S
     while True:
         ended = [(rank, answer) for rank, answer in enumerate(answers) if answer.done() and not answer.cancelled()]
         for rank, answer in ended:
-            if isinstance(answer.exception(), RayActorError | WorkerCrashedError | NodeDiedError):
+            if isinstance(answer.exception(), gone()):
                 return rank
         waiting = [answer for answer in answers if not answer.done()]
         if not waiting or clock() > deadline:
@@ -192,8 +190,12 @@ def _rank_class(model: str, config: LearnerConfig, objective: ObjectiveConfig, t
             return self.learner.num_buckets()
 
         @everywhere
-        def write_bucket(self, index: int, path: str) -> Bucket | None:
-            return self.learner.write_bucket(index, path)
+        def write_bucket(self, index: int) -> Bucket | None:
+            return self.learner.write_bucket(index)
+
+        @everywhere
+        def remove_files(self) -> None:
+            self.learner.weights.remove_files()
 
         @everywhere
         def save(self, folder: str) -> None:

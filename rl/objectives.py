@@ -4,6 +4,7 @@ An objective gives this micro-batch's part of the update's loss, and sums for me
 micro-batches and ranks. Whatever steers itself from step to step (the entropy coefficient) is its state.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
@@ -83,10 +84,10 @@ class PolicyObjective:
     def metrics(self, sums: Mapping[str, float], num_updates: int) -> StepMetrics:
         """The step's means; they steer the entropy coefficient of the next step."""
         metrics = metric_values(sums, num_updates)
-        self.measured_entropy = metrics.get("policy/entropy", float("inf"))
-        self.entropy_coefficient = next_entropy_coefficient(
-            self.entropy_coefficient, self.measured_entropy, self.config.entropy
-        )
+        measured = metrics.get("policy/entropy", float("inf"))
+        if not math.isnan(measured):  # as it is where all updates were skipped
+            self.measured_entropy = measured
+            self.entropy_coefficient = next_entropy_coefficient(self.entropy_coefficient, measured, self.config.entropy)
         if self.config.entropy.is_used:
             metrics["optim/entropy_coefficient"] = self.entropy_coefficient
         return metrics

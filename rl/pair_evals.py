@@ -1,20 +1,31 @@
 """Held-out preference pairs, judged by the reward model that is being trained."""
 
+import logging
+
 from rl.batch import pack
 from rl.config import RewardModelConfig
 from rl.learner import Learner
 from rl.log import RunLog
 from rl.pairs import WholeRenderer, pair_stream
+from rl.seeds import derive_seed
 from rl.types import StepMetrics, TrainBatch
+
+log = logging.getLogger(__name__)
 
 
 def read_held_out(config: RewardModelConfig, chat: WholeRenderer) -> TrainBatch | None:
     """The held-out pairs, packed once; None where there are none."""
     if config.validation is None:
         return None
-    stream = pair_stream([config.validation], config.seed, chat, config.max_tokens)
-    pairs = stream.take(config.num_validation_pairs).examples
-    return pack(pairs, config.packing, num_ranks=config.learner.num_ranks)
+    # With a seed of its own: a generator that gives both would give the first pairs of training.
+    seed = derive_seed(config.seed, "held-out pairs")
+    stream = pair_stream([config.validation], seed, chat, config.max_tokens)
+    examples = stream.take_once(config.num_validation_pairs).examples
+    if len(examples) < 2 * config.num_validation_pairs:
+        log.warning("%d held-out pairs, num_validation_pairs is %d", len(examples) // 2, config.num_validation_pairs)
+    if not examples:
+        raise ValueError(f"validation: no pair is within max_tokens = {config.max_tokens}: raise it")
+    return pack(examples, config.packing, num_ranks=config.learner.num_ranks)
 
 
 class PairEvals:

@@ -63,6 +63,11 @@ class RowSource(Generic[Item]):
         else:
             self._make: Callable[..., Mapping[str, Any]] = find_function(config.generator, {}, "generator")
 
+    @property
+    def num_rows(self) -> int | None:
+        """Different rows; None where there is no end of them."""
+        return self.config.limit if self.config.generator is not None else len(self._items)
+
     def item(self, position: int) -> Item:
         if self.config.generator is None:
             return self._items[self._epochs.row(position)]
@@ -98,6 +103,12 @@ class RowStream(Generic[Item]):
         source, position = self._mixture.locate(number)
         return number, self._sources[source].item(position)
 
+    @property
+    def num_rows(self) -> int | None:
+        """Different rows of all sources; None where there is no end of them."""
+        counts = [source.num_rows for source in self._sources]
+        return None if None in counts else sum(count or 0 for count in counts)
+
     def state(self) -> dict[str, Any]:
         return {"next": self._next}
 
@@ -120,6 +131,13 @@ class ExampleStream(Generic[Item]):
         self.make, self.max_tokens = make, max_tokens
         self._rows = RowStream(sources, seed, parse)
         self.state, self.load = self._rows.state, self._rows.load
+
+    def take_once(self, most: int) -> Batch:
+        """Up to so many rows, none of a file or dataset twice; those that are too long are left out."""
+        rows = min(most, self._rows.num_rows or most)
+        made = [self.make(*self._rows.draw()) for _ in range(rows)]
+        short = [each for each in made if max(len(example.token_ids) for example in each) <= self.max_tokens]
+        return Batch([example for each in short for example in each], rows - len(short))
 
     def take(self, num_rows: int) -> Batch:
         """The next rows that are short enough. Raises ValueError when none seems to be."""

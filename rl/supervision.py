@@ -1,4 +1,4 @@
-"""A run that outlives its learner: from the newest checkpoint again, as after a kill and `--resume`."""
+"""A run that outlives its learner and its scorer: from the newest checkpoint again, as after a kill and `--resume`."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -7,20 +7,20 @@ from typing import Any
 
 from rl.checkpoint import CheckpointConfig, latest_step
 from rl.config import RecipeConfig
-from rl.faults import LearnerLost, RunStopped, ending
+from rl.faults import PartLost, RunStopped, ending
 from rl.log import RunLog
 
 Recipe = Callable[[Any, RunLog], Coroutine[Any, Any, None]]
 
 
 def run_supervised(recipe: Recipe, config: RecipeConfig, folder: Path) -> RunLog:
-    """Run a recipe in a folder to its end, over losses of its learner; answers with the log, closed.
+    """Run a recipe in a folder to its end, over losses of its learner or scorer; answers with the log, closed.
 
     All parts are closed and opened anew, so what follows is what a resume would give, to the bit. Raises RunStopped
-    after `checkpoint.max_restarts`, or where the learner is lost twice without a new checkpoint in between.
+    after `checkpoint.max_restarts`, or where a part is lost twice without a new checkpoint in between.
     """
     restarts: list[int] = []  # the steps from which it was run again
-    news = ""
+    news: tuple[str, str] | None = None
     with ending(folder):
         while True:
             try:
@@ -28,17 +28,17 @@ def run_supervised(recipe: Recipe, config: RecipeConfig, folder: Path) -> RunLog
                     log.message(f"run folder {folder}")
                     log.message(config.in_words())
                     if news:
-                        log.event("learner_restart", news)
+                        log.event(*news)
                     asyncio.run(recipe(config, log))
                 return log
-            except LearnerLost as error:
+            except PartLost as error:
                 step = latest_step(folder / "checkpoints")
                 _check_restart(error, step, restarts, config, folder)
                 restarts.append(step)
-                news = f"{error}: all parts start again from step {step} (restart {len(restarts)})"
+                news = error.event, f"{error}: all parts start again from step {step} (restart {len(restarts)})"
 
 
-def _check_restart(error: LearnerLost, step: int, restarts: list[int], config: RecipeConfig, folder: Path) -> None:
+def _check_restart(error: PartLost, step: int, restarts: list[int], config: RecipeConfig, folder: Path) -> None:
     """Raise RunStopped where another start would be one too many."""
     limit = getattr(config, "checkpoint", CheckpointConfig()).max_restarts
     if len(restarts) >= limit:

@@ -1,5 +1,6 @@
 """One vLLM engine: token ids in, sampled token ids and log-probs out, weights replaceable in place."""
 
+import asyncio
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -66,6 +67,8 @@ class Engine:
         self._next_request = 0
         self._llm: Any = None
         self._inbox: WeightInbox | None = None
+        self._complete = asyncio.Event()  # cleared while weights are replaced
+        self._complete.set()
 
     async def start(self) -> int:
         """Load the model and answer with the process id. Takes 15 to 30 s."""
@@ -174,6 +177,7 @@ class Engine:
         from vllm.inputs import TokensPrompt
         from vllm.sampling_params import RequestOutputKind
 
+        await self._complete.wait()  # or its cache entries would be found under the version before
         version = self.version
         self._next_request += 1
         wanted = VLLMSamplingParams(
@@ -207,6 +211,7 @@ class Engine:
         from vllm.inputs import TokensPrompt
         from vllm.sampling_params import RequestOutputKind
 
+        await self._complete.wait()
         self._next_request += 1
         wanted = VLLMSamplingParams(max_tokens=1, prompt_logprobs=0, output_kind=RequestOutputKind.FINAL_ONLY)
         prompt = TokensPrompt(prompt_token_ids=list(token_ids), cache_salt=f"v{self.version}")
@@ -218,7 +223,8 @@ class Engine:
         return [float(at_position[token].logprob) for token, at_position in pairs]
 
     async def begin_update(self) -> None:
-        """Freeze the requests in flight and get ready for new weights."""
+        """Freeze the requests in flight, keep later ones waiting, and get ready for new weights."""
+        self._complete.clear()
         await self._llm.pause_generation(mode="keep", clear_cache=False)
         await self._llm.start_weight_update()
 
@@ -238,6 +244,7 @@ class Engine:
         await self._llm.finish_weight_update(weight_version=str(version))
         self.version = version
         await self._llm.resume_generation()
+        self._complete.set()
 
     async def stop(self) -> None:
         if self._llm is not None:

@@ -97,6 +97,8 @@ class Sampler:
 
     async def __aenter__(self) -> "Sampler":
         self._watchers = [asyncio.create_task(self._watch(seat)) for seat in self.seats]
+        for watcher in self._watchers:
+            watcher.add_done_callback(_tell_end)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -248,6 +250,12 @@ class Sampler:
         """Engines that take part in a weight update; none is replaced while it runs."""
         async with self._updating:
             yield [seat for seat in self.seats if seat.ready.is_set()]
+
+
+def _tell_end(watcher: asyncio.Task[None]) -> None:
+    """An engine that is not replaced again: the others go on, and with the last one the run ends."""
+    if not watcher.cancelled() and (error := watcher.exception()):
+        log.warning("%s; it is not replaced again", error, extra={"event": "engine_lost"})
 
 
 def _sample(completion: Completion, version: int, budget: ThinkingBudget | None) -> Sample:

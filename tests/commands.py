@@ -42,6 +42,21 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.split("\n")[:-1]]
 
 
+def kill_at_journal_and_resume(config: str, log_dir: Path) -> Path:
+    """The folder of a run of data that is killed as soon as its journal has something, and resumed to its end."""
+    cut = log_dir / "cut"
+    process = start_run(config, log_dir, "log.name=cut")
+    deadline = time.monotonic() + LIMIT_S
+    while not any(path.stat().st_size for path in (cut / "journal").glob("*.jsonl")):
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        assert time.monotonic() < deadline, f"nothing in the journal within {LIMIT_S} s"
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+    finish(start_run(config, log_dir, "--resume", str(cut)))
+    return cut
+
+
 def kill_and_resume(config: str, log_dir: Path, at_step: int, num_steps: int, *changes: str) -> Path:
     """The folder of a run that is killed after a step and resumed to its end."""
     cut = log_dir / "cut"

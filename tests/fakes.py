@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from rewards.types import RewardRequest, RewardResult
@@ -620,3 +621,11 @@ def write_fake_lean(path: Path) -> str:
     path.write_text(FAKE_LEAN.format(python=sys.executable))
     path.chmod(0o755)
     return str(path)
+
+
+class FakeActor:
+    """An actor of Ray's with these methods; what they answer is awaited, as references are."""
+
+    def __init__(self, **methods: Callable[..., Any]) -> None:
+        for name, function in methods.items():
+            setattr(self, name, SimpleNamespace(remote=function))

@@ -26,6 +26,7 @@ DOORS = {  # files, or folders with a slash at the end
     "vllm": ("rollout/",),
     "ray": (
         "rl/cluster.py",
+        "rl/ray_scorer.py",
         "rl/learner_group.py",
         "rl/nodes.py",
         "rl/bucket_relay.py",

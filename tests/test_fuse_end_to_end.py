@@ -5,7 +5,20 @@ import json
 import pytest
 
 from rl.log import read_metrics
-from tests.commands import finish, start_run
+from tests.commands import finish, kill_at_journal_and_resume, start_run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("recipe", "name"), [("fuse", "conversations.jsonl"), ("select", "rl_prompts.jsonl"), ("curate", "queries.jsonl")]
+)
+def test_data_of_a_run_killed_and_resumed_is_the_same(tmp_path, recipe, name):
+    config = f"configs/smoke/{recipe}.yaml"
+    finish(start_run(config, tmp_path, "log.name=whole"))
+    cut = kill_at_journal_and_resume(config, tmp_path)
+    made = (tmp_path / "whole/data" / name).read_text()
+    assert made.count("\n") >= 8
+    assert (cut / "data" / name).read_text() == made
 
 
 @pytest.mark.slow

@@ -30,12 +30,23 @@ class WithoutThinkingConfig(RespondentConfig):
     max_rate: float = Field(0.5, ge=0, le=1)
 
 
+class LengthConfig(BaseModel):
+    """How long a query may be: tokens of its prompt, as the chat template of `model` renders it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    max_tokens: int = Field(gt=0)
+
+
 class QueryFiltersConfig(BaseModel):
-    """Rules by name, then whether the verifier accepts the reference, then models; at last a cap for each domain."""
+    """Rules by name, and the length that later stages have room for; then whether the verifier accepts the reference,
+    then models; at last a cap for each domain."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     names: list[str] = list(QUERY_FILTERS)
+    length: LengthConfig | None = None
     verifiable: bool = True
     without_thinking: WithoutThinkingConfig | None = None
     domain_cap: int | None = Field(None, ge=1)

@@ -8,7 +8,9 @@ from rewards.types import RewardRequest
 from rl.concurrency import for_each
 from rl.curation.queries import Query
 from rl.judgement import ResponseScorer
+from rl.models import resolve_model
 from rl.plugins import check_name, find_function
+from rollout.chat import Chat
 
 QueryFilter = Callable[[Query], str | None]
 
@@ -59,6 +61,12 @@ def rule_reasons(queries: Sequence[Query], names: Sequence[str]) -> list[str | N
     """The first reason of the named filters for each query; `module:function` is one outside the tree."""
     chosen = [find_function(name, QUERY_FILTERS, "query filter") for name in names]
     return [next((reason for check in chosen if (reason := check(query))), None) for query in queries]
+
+
+def length_reasons(queries: Sequence[Query], model: str, max_tokens: int) -> list[str | None]:
+    """`too_long` for a query whose prompt has more tokens."""
+    chat = Chat(resolve_model(model))
+    return ["too_long" if len(chat.render(query.prompt)) > max_tokens else None for query in queries]
 
 
 async def verifiability(queries: Sequence[Query], scorer: ResponseScorer) -> tuple[list[str | None], list[str]]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from rewards.calls import ModelFailure
 from rewards.endpoint import EndpointConfig
 from rewards.model_client import ModelClient
+from rewards.response import in_open_block
 from rl.cluster import open_sampler
 from rl.curation.queries import Query
 from rl.files import read_lines
@@ -122,8 +123,13 @@ class SamplerRespondent:
             raise Unanswered("too_long", str(error)) from error
         except EngineLost as error:
             raise Unanswered("no_answer", str(error), is_outage=True) from error
+        is_open, block = group.think_block == "open", group.think_block
         return [
-            {"text": sample.text, "finish_reason": sample.finish_reason, "think_block": group.think_block}
+            {
+                "text": in_open_block(sample.text) if is_open else sample.text,
+                "finish_reason": sample.finish_reason,
+                "think_block": "none" if is_open else block,
+            }
             for sample in group.samples
         ]
 
@@ -170,8 +176,8 @@ class ServerRespondent:
             "max_tokens": sampling.max_tokens,
             "seed": seed,
         }
-        if sampling.top_k != -1:
-            body["top_k"] = sampling.top_k
+        usual = {"top_k": -1, "min_p": 0, "presence_penalty": 0}  # not every server knows them: said where they matter
+        body |= {name: getattr(sampling, name) for name in usual if getattr(sampling, name) != usual[name]}
         if self.server.thinking_field is not None:
             body[self.server.thinking_field] = {"enable_thinking": self.thinking}
         try:

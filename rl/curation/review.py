@@ -43,14 +43,17 @@ def write_review(path: Path, queries: Sequence[Query], candidates: Mapping[str, 
     )
 
 
-def read_verdicts(path: Path, candidates: Mapping[str, Sequence[Candidate]]) -> Verdicts:
+def read_verdicts(path: Path, candidates: Mapping[str, Sequence[Candidate]], *, is_own: bool = False) -> Verdicts:
     """What people decided. Raises ValueError that names an id or a candidate which this run does not have.
 
-    A verdict is about a text: one on a response that reads otherwise here is refused, too.
+    A verdict is about a text: one on a response that reads otherwise here is refused, too. The run's own file may have
+    queries that are dropped by now: what had failed is tried again on a resume, and a judge may find them unfit.
     """
     verdicts: Verdicts = {}
     for where, row in read_lines(path, "review.path"):
         identity, judged = row.get("id"), row.get("candidates")
+        if is_own and identity not in candidates:
+            continue
         if not isinstance(identity, str) or identity not in candidates:
             raise ValueError(f"{where}: unknown query id {identity!r}: take the ids from this run's review.jsonl")
         if not isinstance(judged, list):
@@ -73,7 +76,7 @@ def apply_verdicts(
     config: ReviewConfig, own: Path, candidates: Mapping[str, Sequence[Candidate]]
 ) -> dict[str, list[Candidate]]:
     """Candidates with what people said of them: in the file of the config, and in the run's own where it was filled."""
-    verdicts = read_verdicts(own, candidates) if own.exists() else {}
+    verdicts = read_verdicts(own, candidates, is_own=True) if own.exists() else {}
     if config.path is not None:
         verdicts |= read_verdicts(Path(config.path), candidates)
     return {

@@ -10,7 +10,7 @@ from rl.curation.candidates import RIGHT, Candidate, Console, ask_all, judge_all
 from rl.curation.config import QueryFiltersConfig, WithoutThinkingConfig
 from rl.curation.funnel import Funnel
 from rl.curation.queries import Query, beyond_cap
-from rl.curation.query_filters import rule_reasons, verifiability
+from rl.curation.query_filters import length_reasons, rule_reasons, verifiability
 from rl.curation.questions import Judge, reason_of, verdicts_of
 from rl.curation.respondents import RespondentConfig
 from rl.curation.response_filters import ResponseFiltersConfig, direct_reason, response_reasons
@@ -53,6 +53,9 @@ def open_work(folder: Path, scorer: JudgingScorer, funnel: Funnel, console: Cons
 async def keep_verifiable(stage: str, queries: Sequence[Query], config: QueryFiltersConfig, work: Work) -> list[Query]:
     """What passes the rules, and whose reference its own verifier accepts."""
     reasons = rule_reasons(queries, config.names)
+    if config.length is not None:
+        long = length_reasons(queries, config.length.model, config.length.max_tokens)
+        reasons = [rule or length for rule, length in zip(reasons, long, strict=True)]
     queries = work.funnel.sift(f"{stage} by rules", "queries", queries, reasons)
     if not config.verifiable:
         return queries

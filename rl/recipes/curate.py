@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rl.cluster import open_scorer, ray_session
+from rl.cluster import ray_session
 from rl.curation.candidates import Candidate, pass_rate
 from rl.curation.config import CurateConfig
 from rl.curation.funnel import Funnel
@@ -28,6 +28,7 @@ from rl.curation.work import (
 )
 from rl.files import write_rows
 from rl.log import RunLog
+from rl.ray_scorer import open_scorer
 from rl.roles import reward_roles
 from rl.types import StepMetrics
 

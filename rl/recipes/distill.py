@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from rl.batch import pack_for
 from rl.checkpoint import Checkpointer, Stateful
-from rl.cluster import enter_together, open_sampler, open_scorer, ray_session
+from rl.cluster import enter_together, open_sampler, ray_session
 from rl.collect import make_collector
 from rl.context import fitting_prompts
 from rl.distill_config import DistillConfig
@@ -17,6 +17,7 @@ from rl.log import RunLog
 from rl.metrics import rollout_metrics
 from rl.models import resolve_model, stop_token_ids
 from rl.prompts import PromptStream
+from rl.ray_scorer import open_scorer
 from rl.roles import engine_role, learner_role, reward_roles
 from rl.sample_rows import student_rows
 from rl.shutdown import stop_on_signal

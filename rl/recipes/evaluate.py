@@ -1,12 +1,13 @@
 """Evaluation of a model on a suite, as a run of its own: the same code as the evaluations during training."""
 
-from rl.cluster import open_sampler, open_scorer, ray_session
+from rl.cluster import open_sampler, ray_session
 from rl.config import EvaluateConfig
 from rl.context import fit_context
 from rl.evals import Evals, read_suites
 from rl.log import RunLog
 from rl.model_files import check_same_model
 from rl.models import resolve_model, stop_token_ids
+from rl.ray_scorer import open_scorer
 from rl.roles import engine_role, reward_roles
 from rl.types import StepMetrics
 

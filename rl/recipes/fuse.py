@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from rl.cluster import open_scorer, ray_session
+from rl.cluster import ray_session
 from rl.curation.checklists import keep_checked
 from rl.curation.config import FuseConfig
 from rl.curation.funnel import Funnel
@@ -12,6 +12,7 @@ from rl.curation.respondents import engine_roles
 from rl.curation.work import find_candidates, find_direct, keep_few, keep_good, keep_passed, open_work
 from rl.files import write_rows
 from rl.log import RunLog
+from rl.ray_scorer import open_scorer
 from rl.roles import reward_roles
 from rl.row_stream import RowStream
 from rl.types import StepMetrics

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from rl.advantages import make_advantage
 from rl.batch import make_examples, pack_for
 from rl.checkpoint import Checkpointer, Stateful
-from rl.cluster import RayScorer, enter_together, open_sampler, open_scorer, ray_session
+from rl.cluster import enter_together, open_sampler, ray_session
 from rl.collect import make_collector
 from rl.config import GRPOConfig
 from rl.context import fitting_prompts
@@ -16,10 +16,10 @@ from rl.filters import build_group_filter
 from rl.judgement import make_collect_group
 from rl.learner_group import RayLearner, open_learner
 from rl.log import RunLog
-from rl.losses import needs_every_token
 from rl.metrics import ErrorRateGuard, group_metrics
 from rl.models import resolve_model, stop_token_ids
 from rl.prompts import PromptStream
+from rl.ray_scorer import RayScorer, open_scorer
 from rl.reward_statistics import RewardStatistics
 from rl.roles import engine_role, learner_role, reward_roles
 from rl.sample_rows import scored_rows
@@ -95,7 +95,7 @@ async def train(config: GRPOConfig, log: RunLog) -> None:
                 drawn |= errors.check() | statistics.update(groups)  # before `release`, which draws by the new ones
                 advantages = advantage([group.scores for group in groups])
                 examples = make_examples(groups, advantages)
-                batch = pack_for(learner, examples, config.packing, skip_flat=not needs_every_token(config.loss))
+                batch = pack_for(learner, examples, config.packing, skip_flat=not config.needs_every_token)
                 with log.timer("learn"):
                     learned = await learner.update(batch)
                 with log.timer("sync"):

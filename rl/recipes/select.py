@@ -1,6 +1,6 @@
 """Selection of pairs for RL after the cold start: what the model can learn, as hard as possible, and broad."""
 
-from rl.cluster import open_scorer, ray_session
+from rl.cluster import ray_session
 from rl.curation.config import SelectConfig
 from rl.curation.funnel import Funnel
 from rl.curation.queries import keep_unseen, read_held_out, read_queries
@@ -9,6 +9,7 @@ from rl.curation.selection import used_queries
 from rl.curation.work import open_work, select_pairs
 from rl.files import write_rows
 from rl.log import RunLog
+from rl.ray_scorer import open_scorer
 from rl.roles import reward_roles
 
 

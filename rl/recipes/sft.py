@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import NamedTuple
 
-from rl.cluster import enter_together, open_sampler, open_scorer, ray_session
+from rl.cluster import enter_together, open_sampler, ray_session
 from rl.config import SFTConfig
 from rl.context import fitting_prompts
 from rl.conversations import conversation_stream
@@ -14,6 +14,7 @@ from rl.example_loop import learn_from
 from rl.learner_group import RayLearner, open_learner
 from rl.log import RunLog
 from rl.models import resolve_model, stop_token_ids
+from rl.ray_scorer import open_scorer
 from rl.roles import engine_role, learner_role, reward_roles
 from rl.weight_sync import publish_weights
 from rollout.chat import Chat

@@ -1,5 +1,6 @@
 """Tasks by name, plug-ins, and what the package imports."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -27,6 +28,34 @@ def test_a_task_is_known_by_its_name_with_what_a_user_needs():
     assert (task.description, task.version, task.params, len(task.cases)) == ("One line.", "2", {"p": "help"}, 1)
     assert task.function is of_test
     assert task.example.task == "of_test"
+
+
+@pytest.mark.parametrize("task", ["math", "math_int", "mcq"])
+@pytest.mark.parametrize("extract", ["boxed", "lenient"])
+def test_thinking_that_never_ended_is_no_answer_where_the_prompt_opened_it(task, extract):
+    """Templates of QwQ and of Qwen3's thinking models end prompts with an open `<think>`, which no response repeats."""
+    reference = "B" if task == "mcq" else "5"
+    answer = "B" if task == "mcq" else "5"
+    cut = f"Let me think. Maybe \\boxed{{{answer}}}, the answer is {answer}, but wait"
+
+    def score(response, block):
+        params = {"think_block": block} | ({"options": 4} if task == "mcq" else {"extract": extract})
+        request = RewardRequest(task=task, response=response, reference=reference, params=params)
+        return load_tasks()[task].judge(request).score
+
+    assert score(cut, "open") == 0
+    assert score(f"{cut}</think>So \\boxed{{{answer}}}.", "open") == 1
+    assert score(f"<think>{cut}</think>So \\boxed{{{answer}}}.", "open") == 1, "a model that writes it again"
+
+
+def test_each_turn_of_an_interaction_begins_in_the_block_that_its_prompt_opened():
+    seen = []
+    task = dataclasses.replace(load_tasks()["agent_env"], function=lambda request: seen.append(request.response) or 0)
+    turns = [{"role": "assistant", "content": "Hm."}, {"role": "tool", "content": "4"}]
+    request = RewardRequest(task="agent_env", response=turns, params={"think_block": "open"})
+    task.judge(request)
+    task.judge(request.model_copy(update={"params": {}}))
+    assert seen == [[{"role": "assistant", "content": "<think>\nHm."}, turns[1]], turns]
 
 
 def test_every_task_that_ships_is_described_and_has_an_example_and_hostile_cases():

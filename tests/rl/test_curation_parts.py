@@ -1,5 +1,6 @@
 """Parts of a curation: near-duplicates, filters, journal, review, selection, each on literal values."""
 
+import dataclasses
 import json
 import pickle
 import random
@@ -11,7 +12,8 @@ from rewards.verifiers.language import language_of
 from rl.curation.candidates import Candidate, pass_rate
 from rl.curation.funnel import Funnel
 from rl.curation.queries import Query, QuerySourceConfig, ValidationConfig, balanced, read_queries, reserve
-from rl.curation.query_filters import multiple_questions, open_ended
+from rl.curation.query_filters import length_reasons, multiple_questions, open_ended
+from rl.curation.respondents import RespondentConfig, SamplerRespondent, ServerConfig, ServerRespondent
 from rl.curation.response_filters import ResponseFiltersConfig, response_reasons
 from rl.curation.review import ReviewConfig, apply_verdicts, read_verdicts, write_review
 from rl.curation.selection import ChooseConfig, Pair, choose, conversation_row, hardest, used_queries
@@ -19,6 +21,7 @@ from rl.curation.similarity import HeldOut, SimilarityConfig
 from rl.files import Journal, write_atomically
 from rl.sources import Source, SourceConfig
 from rollout.types import Prompt, prompt_id
+from tests.fakes import make_group
 from tests.rl.worked import LEAK, respond
 
 
@@ -244,6 +247,53 @@ def test_verdicts_of_people_come_back_and_survive_a_new_file(tmp_path):
     assert pass_rate(judged[query.id]) == 0.5
     write_review(path, [query], judged)
     assert read_verdicts(path, found) == {(query.id, 1): True}
+
+
+def test_a_query_that_a_resume_dropped_does_not_spoil_the_runs_own_file(tmp_path):
+    """What had failed is tried again, and the judge may find a query unfit that waited for people."""
+    kept, dropped = query_of(), query_of("Describe a sea.")
+    found = {query.id: [candidate(query=query)] for query in (kept, dropped)}
+    own = tmp_path / "review.jsonl"
+    write_review(own, [kept, dropped], found)
+    left = {kept.id: found[kept.id]}
+    assert apply_verdicts(ReviewConfig(), own, left) == left
+    with pytest.raises(ValueError, match="unknown query id"):
+        apply_verdicts(ReviewConfig(path=str(own)), tmp_path / "none.jsonl", left)
+
+
+async def test_a_server_is_asked_with_all_that_the_sampling_says():
+    bodies = []
+
+    class Client:
+        async def post(self, path, body):
+            bodies.append(body)
+            return {"choices": [{"message": {"content": "68"}, "finish_reason": "stop"}]}
+
+    server = ServerConfig(url="http://127.0.0.1:1/v1", model="m")
+    for sampling in ({"presence_penalty": 1.5, "min_p": 0.1, "top_k": 20}, {}):
+        config = RespondentConfig(endpoint=server, sampling=sampling, num_samples=1)
+        await ServerRespondent(Client(), server, config, thinking=False).respond(query_of(), 0)
+    named = {"presence_penalty": 1.5, "min_p": 0.1, "top_k": 20}
+    assert named.items() <= bodies[0].items()
+    assert not named.keys() & bodies[1].keys(), "servers that do not know them are not asked for what is usual"
+
+
+async def test_a_response_after_an_open_block_is_told_as_a_whole():
+    class Opened:
+        async def sample(self, prompt, **_):
+            return dataclasses.replace(make_group(["Hm.</think>68", "Hm."]), think_block="open")
+
+    config = RespondentConfig(model="package:tiny-qwen3", num_samples=2)
+    responses = await SamplerRespondent(Opened(), config, thinking=True).respond(query_of(), 0)
+    assert [(each["text"], each["think_block"]) for each in responses] == [
+        ("<think>\nHm.</think>68", "none"),
+        ("<think>\nHm.", "none"),
+    ]
+
+
+def test_queries_that_later_stages_have_no_room_for_are_dropped():
+    queries = [query_of(), query_of("What is 1 + " * 30 + "1?")]
+    assert length_reasons(queries, "package:tiny-qwen3", 60) == [None, "too_long"]
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,20 @@ async def test_an_evaluation_in_training_keeps_nothing_of_an_earlier_one(source)
     assert len(log.rows["s", 0]) == 3
 
 
+async def test_gains_begin_anew_where_a_resume_changes_how_a_suite_is_asked(source):
+    config = {"suite": "s", "source": source, "samples_per_prompt": 1, "every_steps": 5}
+    before, _, _ = make_evals(config, lambda p: ["x"])
+    await before.run_if_first(0)
+    after, _, log = make_evals(config | {"sampling": {"max_tokens": 77}}, lambda p: [p.reference])
+    after.load(json.loads(json.dumps(before.state())))
+    assert "eval/s/gain@1" not in await after.run_if_due(5)
+    assert any("its settings changed since its first evaluation" in message for message in log.messages)
+    assert (await after.run_if_due(10))["eval/s/gain@1"] == 0
+    same, _, _ = make_evals(config | {"every_steps": 1, "pass_k": [1]}, lambda p: [p.reference])
+    same.load(json.loads(json.dumps(before.state())))
+    assert (await same.run_if_due(5))["eval/s/gain@1"] > 0, "when it is asked changes no number"
+
+
 async def test_a_resumed_run_pairs_with_the_first_evaluation(source):
     config = {"suite": "s", "source": source, "samples_per_prompt": 2, "every_steps": 5}
     before, sampler, _ = make_evals(config, lambda p: [p.reference if p.reference == "0" else "x", "x"])
@@ -144,7 +158,8 @@ async def test_a_suite_that_fell_by_more_than_two_errors_is_counted_and_named(so
     assert "eval/fallen" not in await evals.run_if_first(0)
     sampler.answers = right(*later)
     first = evals.state()["first"]
-    evals.load({"first": first | {"steady": dict.fromkeys(first["steady"], 0.0)}})  # it can only have gained
+    nothing = first["steady"] | {"means": dict.fromkeys(first["steady"]["means"], 0.0)}
+    evals.load({"first": first | {"steady": nothing}})  # it can only have gained
     metrics = await evals.run_if_due(5)
     assert metrics["eval/fallen"] == is_fallen
     gain, error = metrics["eval/s/gain@4"], metrics["eval/s/gain_se@4"]

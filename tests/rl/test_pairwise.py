@@ -1,5 +1,6 @@
 """Reward models: the loss by hand, pairs read with clear errors, packing that changes nothing."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from rl.batch import PackingConfig, pack
 from rl.config_file import find_config, load_config
 from rl.models import resolve_model
 from rl.objectives import make_objective
+from rl.pair_evals import read_held_out
 from rl.pairs import make_examples, pair_stream, to_pair
 from rl.pairwise import PairwiseConfig
 from rl.reward_model import load_reward_model
@@ -31,6 +33,33 @@ def pairs(count, **options):
     chat = Chat(resolve_model("package:tiny-qwen3"))
     source = RowSourceConfig(generator="rl.arithmetic:pair", options=options)
     return pair_stream([source], 0, chat, 200).take(count).examples
+
+
+def test_held_out_pairs_are_others_than_those_of_training_and_none_twice(tmp_path, caplog):
+    chat = Chat(resolve_model("package:tiny-qwen3"))
+    rows = [{"prompt": f"What is {n}?", "chosen": "It is.", "rejected": "It was."} for n in range(5)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = load_config(find_config(SMOKE))
+    config = config.model_copy(update={"validation": config.sources[0]})  # the same generator, with no other split
+    trained = pair_stream(config.sources, config.seed, chat, config.max_tokens).take(64).examples
+    asked = set().union(*(row_ids(update) for update in read_held_out(config, chat).updates))
+    again = set().union(*(row_ids(update) for update in pack(trained, config.packing, num_ranks=1).updates))
+    assert len(asked) > 20
+    assert len(asked & again) < 0.5 * len(asked), "few sums of the generator are drawn by both"
+    short = config.model_copy(update={"validation": RowSourceConfig(path=str(tmp_path / "pairs.jsonl"))})
+    (update,) = read_held_out(short, chat).updates
+    assert update.counts.num_sequences == 10, "five pairs, each once"
+    assert "5 held-out pairs, num_validation_pairs is 64" in caplog.text
+
+
+def row_ids(update):
+    """The rows of an update as token ids, without padding."""
+    found = set()
+    for rank in update.micro_batches:
+        for micro in rank:
+            for ids, groups in zip(micro.input_ids_BT.tolist(), micro.group_BT.tolist(), strict=True):
+                found.add(tuple(token for token, group in zip(ids, groups, strict=True) if group >= 0))
+    return found
 
 
 def objective_on(scores, margins, lengths, **config):

@@ -11,8 +11,9 @@ from rewards.judge import JudgeConfig
 from rewards.preference import PreferenceConfig
 from rewards.scorer import ScorerConfig
 from rewards.types import RewardRequest
-from rl.cluster import RayConfig, open_scorer, ray_session
+from rl.cluster import RayConfig, ray_session
 from rl.evals import judge_canaries
+from rl.ray_scorer import open_scorer
 
 pytestmark = pytest.mark.slow
 

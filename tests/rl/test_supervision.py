@@ -8,7 +8,7 @@ import pytest
 from rl.checkpoint import CheckpointConfig, Checkpointer
 from rl.cli import main
 from rl.config import SFTConfig
-from rl.faults import LearnerLost, RunStopped
+from rl.faults import LearnerLost, RunStopped, ScorerLost
 from rl.log import read_metrics
 from rl.shutdown import stop_on_signal
 from rl.supervision import run_supervised
@@ -62,6 +62,13 @@ def test_a_lost_learner_costs_nothing_but_time(tmp_path, capsys):
     assert event["detail"] == f"{LOST}: all parts start again from step 2 (restart 1)"
     assert "start again from step 2" in capsys.readouterr().err
     assert "start again from step 2" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_lost_part_starts_the_run_again(tmp_path):
+    run_supervised(recipe_that_loses([4], ScorerLost("the reward scorer's process is gone")), config(), tmp_path)
+    assert rows(tmp_path)[-1] == (6, 6, 6)
+    (event,) = read_events(tmp_path)
+    assert (event["kind"], event["step"]) == ("scorer_restart", 3)
 
 
 def test_each_new_checkpoint_earns_another_restart(tmp_path):

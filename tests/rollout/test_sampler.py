@@ -184,6 +184,16 @@ async def test_restarts_are_limited():
     assert [engine.killed for engine in dying[:5]] == [True] * 4 + [False]
 
 
+async def test_an_engine_that_is_not_replaced_again_is_told(caplog):
+    gone, other = FakeEngine("a", dies_at="progress"), FakeEngine("b")
+    async with open_fake_sampler([gone, other], start_delay_s=0.1) as sampler:
+        await until(lambda: sampler._watchers[0].done())
+        await asyncio.sleep(0)
+        assert_complete(await sample_all(sampler, 2), [other])
+    (told,) = [record for record in caplog.records if getattr(record, "event", "") == "engine_lost"]
+    assert "it is not replaced again" in told.getMessage()
+
+
 async def test_one_engine_that_cannot_come_back_does_not_end_the_wait_for_another():
     gone, dying, fresh = FakeEngine("a", dies_at="progress"), FakeEngine("b"), FakeEngine("c")
     async with open_fake_sampler([gone, dying], start_delay_s=0.1) as sampler:
