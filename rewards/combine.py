@@ -84,7 +84,7 @@ class Combination(_Part):
     """How the requests of a task are scored: docs/combination.md. `penalties` are tasks with the weight of what each
     score lacks to 1.
 
-    Raises ValueError where the preference could change the order of two scores of the rule.
+    Raises ValueError where the preference could change the order of what rule or judge says.
     """
 
     veto: tuple[Veto, ...] = ()
@@ -109,6 +109,22 @@ class Combination(_Part):
     def gate(self) -> float:
         """The least score of the rule with which the preference counts."""
         return (self.preference and self.preference.gate) or DEFAULT_GATE
+
+    @property
+    def partial_weight(self) -> float:
+        """What a judge's score below 1 is multiplied by: no more than the least that an accepted answer is worth.
+
+        That is the judge's weight where no preference can lower those, or where nothing is proved of their order.
+        """
+        assert self.judge is not None, "only a judge has partial scores"
+        if self.rule is None or self.preference is None:
+            return self.judge.weight
+        accepted = self.rule.weight * min(score for score in _scores(self.rule) if self.accepts(score))
+        return min(accepted, self.judge.weight) - self.preference.weight * self.preference.clip
+
+    def accepts(self, rule: float) -> bool:
+        """Whether a score of the rule has the preference."""
+        return rule >= self.gate - TOLERANCE
 
     @field_validator("veto", mode="before")
     @classmethod
@@ -158,8 +174,7 @@ class Combination(_Part):
         steps = round(1 / rule.gap)
         if abs(steps * rule.gap - 1) > TOLERANCE:
             raise ValueError(f"rule.gap: 1 is no multiple of {rule.gap:g}; take 1, 0.5, 0.25, 0.2, 0.1, ...")
-        num_right = sum(step / steps >= self.gate - TOLERANCE for step in range(steps + 1))
-        sides = 2 if num_right > 1 else 1
+        sides = 2 if sum(map(self.accepts, _scores(rule))) > 1 else 1
         spread, gap = sides * self.preference.weight * self.preference.clip, rule.weight * rule.gap
         if spread >= gap:
             raise ValueError(
@@ -168,13 +183,19 @@ class Combination(_Part):
                 f"pass a better one; set the weight below {gap / sides / self.preference.clip:.4g}, or lower the clip"
             )
         if self.judge is not None:
-            refused = max(step / steps for step in range(steps) if step / steps < self.judge.gate - TOLERANCE)
+            refused = max((score for score in _scores(rule) if score < self.judge.gate - TOLERANCE), default=0.0)
             reach, wrong = self.preference.weight * self.preference.clip, rule.weight * refused
             if self.judge.weight - reach <= wrong:
                 raise ValueError(
                     f"judge.weight: {self.judge.weight:g} less the {reach:g} of the preference is not above the "
                     f"{wrong:g} of answers that are refused; set it above {wrong + reach:g}, or lower the preference"
                 )
+
+
+def _scores(rule: Rule) -> list[float]:
+    """All scores of a rule."""
+    steps = round(1 / rule.gap)
+    return [step / steps for step in range(steps + 1)]
 
 
 def missing(components: Mapping[str, float], combination: Combination) -> list[str]:
@@ -193,12 +214,17 @@ def missing(components: Mapping[str, float], combination: Combination) -> list[s
 def _later(components: Mapping[str, float], combination: Combination) -> list[str]:
     """What is asked when no veto has hit and the rule is known: the judge, then the preference for what is right."""
     rule = components[RULE] if combination.rule else None
-    asks_judge = combination.judge is not None and (rule is None or rule < combination.judge.gate)
-    is_right = rule is None or rule >= combination.gate
+    judge = combination.judge
+    asks_judge = judge is not None and (rule is None or rule < judge.gate - TOLERANCE)
+    is_right = rule is None or combination.accepts(rule)
     if asks_judge and not is_right:
-        is_right = components.get(JUDGE, 0.0) >= 1 - TOLERANCE
+        is_right = _is_full(components.get(JUDGE, 0.0))
     asks_preference = combination.preference is not None and is_right
     return [JUDGE] * asks_judge + [PREFERENCE] * (asks_preference and REFUSED not in components)
+
+
+def _is_full(judge: float) -> bool:
+    return judge >= 1 - TOLERANCE
 
 
 def combine(
@@ -207,8 +233,8 @@ def combine(
     """The score of raw components; `scales` stand for the configured ones.
 
     R = veto * (max(w_rule * rule, w_judge * judge where the rule failed) + w_pref * normalised logit where either says
-    right) + sum of w * penalty; our own design, none is published. Raises ValueError for a component that is missing,
-    or that is not what the combination believes.
+    right) + sum of w * penalty, where a partial judge has the `partial_weight`; our own design, none is published.
+    Raises ValueError for a component that is missing, or that is not what the combination believes.
     """
     absent = missing(components, combination)
     if absent:
@@ -223,7 +249,9 @@ def combine(
     later = _later(components, combination)
     value = combination.rule.weight * components[RULE] if combination.rule else 0.0
     if combination.judge is not None and JUDGE in later:
-        value = max(value, combination.judge.weight * components[JUDGE])
+        judge = components[JUDGE]
+        lifted = combination.judge.weight if _is_full(judge) else combination.partial_weight * judge
+        value = max(value, lifted)
     if preference is not None and REFUSED in components:
         value -= preference.weight * preference.clip
     elif preference is not None and PREFERENCE in later:

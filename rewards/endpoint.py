@@ -123,11 +123,11 @@ class Endpoint:
 
     async def answer(self, call: Call) -> Reply:
         """The reply, once for equal calls, those under way included. Raises ModelFailure; failures are not kept."""
-        key = hashlib.sha256(json.dumps(call.model_dump(), sort_keys=True).encode()).hexdigest()
+        key = _key(call)
         task = self._cache.get(key)
         if task is None:
             task = self._cache[key] = asyncio.create_task(self._ask(call))
-            task.add_done_callback(lambda done: self._forget(key, done))
+            task.add_done_callback(lambda done: self._tidy(key, done))
         else:
             self._cache.move_to_end(key)
         try:
@@ -138,6 +138,13 @@ class Endpoint:
                 raise ModelFailure("error", f"{self.name} was stopped before it answered") from None
             raise
 
+    def forget(self, call: Call, reply: Reply) -> None:
+        """Ask anew next time, where this reply is kept: whoever read it found nothing of use."""
+        key = _key(call)
+        kept = self._cache.get(key)
+        if kept is not None and _reply_of(kept) == reply:
+            del self._cache[key]
+
     async def stop(self) -> None:
         """Cancel the calls under way and close the connections."""
         tasks = list(self._cache.values())
@@ -147,8 +154,8 @@ class Endpoint:
         if self._close is not None:
             await self._close()
 
-    def _forget(self, key: str, done: "asyncio.Task[Reply]") -> None:
-        if done.cancelled() or done.exception() is not None:
+    def _tidy(self, key: str, done: "asyncio.Task[Reply]") -> None:
+        if _reply_of(done) is None:
             self._cache.pop(key, None)
         while len(self._cache) > self.config.cache_size:
             _, oldest = next(iter(self._cache.items()))
@@ -175,3 +182,13 @@ class Endpoint:
             self._breaker.succeed()
         log.debug("%s replied", self.name, extra={"endpoint": self.name, "reply": reply})
         return reply
+
+
+def _key(call: Call) -> str:
+    return hashlib.sha256(json.dumps(call.model_dump(), sort_keys=True).encode()).hexdigest()
+
+
+def _reply_of(task: "asyncio.Task[Reply]") -> Reply | None:
+    """The reply that a task has brought; None while it is under way, and for a failure."""
+    has_reply = task.done() and not task.cancelled() and task.exception() is None
+    return task.result() if has_reply else None

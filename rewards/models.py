@@ -51,6 +51,11 @@ class Models:
                 raise ModelFailure("error", f"the task asks a {call.kind} model: set rewards.{call.kind}.url")
         return list(await asyncio.gather(*(self.endpoints[call.kind].answer(call) for call in calls)))
 
+    def forget(self, calls: list[Call], replies: list[Reply]) -> None:
+        """Ask these calls anew next time, where the replies are still kept."""
+        for call, reply in zip(calls, replies, strict=True):
+            self.endpoints[call.kind].forget(call, reply)
+
     async def stop(self) -> None:
         """Cancel the calls under way and close all connections."""
         await asyncio.gather(*(endpoint.stop() for endpoint in self.endpoints.values()))

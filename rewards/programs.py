@@ -1,15 +1,17 @@
 """What the tasks of code share: the program in a response, the parameters of its runs, and the result of its tests."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rewards.params import choice, number
 from rewards.response import split_response
-from rewards.sandbox import UNSAFE_LOCAL, Limits, Run
+from rewards.sandbox import UNSAFE_LOCAL, Limits, Program, Run, allows_unsafe_local, run_program
 from rewards.types import RewardResult
 from rewards.verifiers.programs import last_program
 
+NUM_TRIALS = 4
 REWARDS = "all", "fraction"
 PARAMS = {
     "reward": "all (default): 1 only where every test passes; fraction: the share of tests that pass",
@@ -78,6 +80,17 @@ def no_program(verifier: str) -> RewardResult:
 
 def unscorable(reason: str, verifier: str) -> RewardResult:
     return RewardResult(score=None, status="unscorable", reason=reason, verifier=verifier)
+
+
+def start_cost_s(enough_s: float) -> float:
+    """What starting an empty program takes, the least of a few where none is within `enough_s`. Raises SandboxError."""
+    least_s = math.inf
+    for _ in range(NUM_TRIALS):
+        run = run_program(Program(source=""), Limits(), unsafe_local=allows_unsafe_local())
+        least_s = min(least_s, run.start_s)
+        if least_s <= enough_s:
+            break
+    return least_s
 
 
 def read_replies(run: Run) -> list[str] | None:

@@ -52,9 +52,11 @@ class SandboxError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one program may take; `wall_s` counts from its first line, `output_bytes` for each way out."""
+    """What one program may take; `wall_s` counts from its first line, `whole_s` from our start, `output_bytes` for each
+    way out."""
 
     wall_s: float = 4
+    whole_s: float = math.inf
     memory_mib: int = 512
     output_bytes: int = MIB
 
@@ -73,7 +75,8 @@ class Program:
 class Run:
     """What came out. `fault` says why it did not end well: a limit, a signal or an exit code; empty where it did.
 
-    `replies` are the bytes of the private channel after the launcher's first line, `nonce` what each line starts with.
+    `start_s` is the time before its first line, `is_late` whether its own ran out. `replies` are the bytes of the
+    private channel after the launcher's first line, `nonce` what each line starts with.
     """
 
     nonce: bytes
@@ -82,6 +85,8 @@ class Run:
     replies: bytearray = field(default_factory=bytearray)
     fault: str = ""
     isolated: bool = True
+    start_s: float = 0.0
+    is_late: bool = False
 
 
 def run_program(program: Program, limits: Limits, *, unsafe_local: bool = False) -> Run:
@@ -119,7 +124,7 @@ def isolation() -> tuple[str, ...]:
 
 
 def _run(program: Program, limits: Limits, isolation: tuple[str, ...]) -> Run:
-    run = Run(nonce=secrets.token_hex(16).encode(), isolated=bool(isolation))
+    run, start = Run(nonce=secrets.token_hex(16).encode(), isolated=bool(isolation)), time.monotonic()
     with ExitStack() as stack:
         steps = _filter()
         job = stack.enter_context(_sealed(_job(program, limits, run, b"" if isolation else steps)))
@@ -138,7 +143,7 @@ def _run(program: Program, limits: Limits, isolation: tuple[str, ...]) -> Run:
             process = stack.enter_context(_process(command, stdin, fds, folder, program.function is None))
         finally:
             os.close(answer)
-        _watch(process, reply, run, limits)
+        _watch(process, reply, run, limits, start)
     return run
 
 
@@ -221,13 +226,14 @@ def _process(
         process.wait(STOP_LIMIT_S)
 
 
-def _watch(process: subprocess.Popen[bytes], reply: int, run: Run, limits: Limits) -> None:
+def _watch(process: subprocess.Popen[bytes], reply: int, run: Run, limits: Limits, start: float) -> None:
     """Read what comes out until it is over, too much or too late. Raises SandboxError where nothing has started."""
     assert process.stderr is not None, "a pipe"
     outputs = {reply: (run.replies, limits.output_bytes), process.stderr.fileno(): (run.stderr, MAX_STDERR_BYTES)}
     if process.stdout is not None:
         outputs[process.stdout.fileno()] = run.stdout, limits.output_bytes
-    deadline, has_started = time.monotonic() + START_LIMIT_S, False
+    start_limit_s, has_started = min(START_LIMIT_S, limits.whole_s), False
+    deadline = start + start_limit_s
     with selectors.DefaultSelector() as selector:
         for fd in outputs:
             selector.register(fd, selectors.EVENT_READ)
@@ -242,10 +248,11 @@ def _watch(process: subprocess.Popen[bytes], reply: int, run: Run, limits: Limit
                     run.fault = f"more than {most} bytes of output"
             if not has_started and b"\n" in run.replies:
                 _started(run)
-                deadline, has_started = time.monotonic() + limits.wall_s, True
+                run.start_s, has_started = time.monotonic() - start, True
+                deadline = start + min(run.start_s + limits.wall_s, limits.whole_s)
     if not has_started:
         late = (
-            f"nothing started within {START_LIMIT_S:g} s"
+            f"nothing started within {start_limit_s:g} s"
             if time.monotonic() >= deadline
             else "it ended before it started"
         )
@@ -264,6 +271,7 @@ def _fault_of_the_end(process: subprocess.Popen[bytes], run: Run, deadline: floa
     try:
         code = process.wait(max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
+        run.is_late = True
         return f"wall time of {limits.wall_s:g} s"
     if code == 0:
         return ""

@@ -159,6 +159,8 @@ class Scorer:
             "replies to %s", request.task, extra={"task": request.task, "request": request.id, "replies": replies}
         )
         result = await self._judge_replies(request, replies)
+        if result.status in ("error", "timeout") and self._models is not None:
+            self._models.forget(calls, replies)  # one cannot be read: kept, it would fail every attempt to come
         return result.model_copy(update={"ms": 0.0})  # the worker's time alone would leave the models' out
 
     async def _judge_replies(self, request: RewardRequest, replies: list[Reply]) -> RewardResult:

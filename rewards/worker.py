@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import inspect
+import json
 import numbers
 import os
 import pickle
@@ -20,7 +21,8 @@ from rewards.calls import CALLS, Call, Reply
 from rewards.registry import TASKS, load_tasks
 from rewards.types import RewardRequest, RewardResult
 
-MAX_REASON_CHARS = 500
+MAX_REASON_CHARS, MAX_EXTRACTED_CHARS = 500, 4_096
+MAX_COMPONENTS, MAX_NAME_CHARS = 256, 200  # of a result; names are those of components and of the verifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +102,17 @@ def judge(payload: bytes) -> Outcome:
     except BaseException as error:
         answer = RewardResult(score=None, status="error", reason=_describe(error))
     if isinstance(answer, list):
-        return [call.model_dump() for call in answer]
-    ms = round((time.perf_counter() - start) * 1e3, 3)
-    return answer.model_dump() | {"ms": ms, "reason": _text(answer.reason), "extracted": _text(answer.extracted)}
+        return answer
+    return _bounded(answer) | {"ms": round((time.perf_counter() - start) * 1e3, 3)}
 
 
-def _judge(request: RewardRequest, replies: list[Reply] | None) -> RewardResult | list[Call]:
+def _judge(request: RewardRequest, replies: list[Reply] | None) -> RewardResult | list[dict[str, Any]]:
     answer: Any = TASKS[request.task].judge(request, replies)
     if inspect.isawaitable(answer):
         answer = asyncio.run(_awaited(answer))
     if isinstance(answer, list):
-        return CALLS.validate_python([call.model_dump() if isinstance(call, BaseModel) else call for call in answer])
+        calls = [call.model_dump() if isinstance(call, BaseModel) else call for call in answer]
+        return _plain(CALLS.validate_python(calls))
     if isinstance(answer, RewardResult):
         return RewardResult.model_validate(answer.model_dump())
     if not isinstance(answer, numbers.Real):
@@ -119,6 +121,30 @@ def _judge(request: RewardRequest, replies: list[Reply] | None) -> RewardResult 
     if score != score or score in (float("inf"), float("-inf")):
         raise ValueError(f"the reward of task {request.task!r} returned {score}")
     return RewardResult(score=score)
+
+
+def _plain(calls: list[Call]) -> list[dict[str, Any]]:
+    """Calls as JSON has them: their servers are sent no else, and the parent gets no object of a plug-in's."""
+    try:
+        text = json.dumps([call.model_dump() for call in calls], allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the task's calls are no plain JSON: {error}") from error
+    plain: list[dict[str, Any]] = json.loads(text)
+    return plain
+
+
+def _bounded(result: RewardResult) -> dict[str, Any]:
+    """A result's fields, so short that they fit a line of the service's. The reason says which components are lost."""
+    named = list(result.components.items())
+    components = {_text(name, MAX_NAME_CHARS): value for name, value in named[:MAX_COMPONENTS]}
+    num_lost = len(named) - len(components)  # names that are equal now are lost too
+    note = f" (without {num_lost} of {len(named)} components)" if num_lost else ""
+    return result.model_dump(exclude={"components"}) | {
+        "components": components,
+        "reason": _text(result.reason, MAX_REASON_CHARS - len(note)) + note,
+        "extracted": None if result.extracted is None else _text(result.extracted, MAX_EXTRACTED_CHARS),
+        "verifier": _text(result.verifier, MAX_NAME_CHARS),
+    }
 
 
 async def _awaited(answer: Any) -> Any:
@@ -133,6 +159,6 @@ def _describe(error: BaseException) -> str:
         return type(error).__name__
 
 
-def _text(text: str | None) -> str | None:
-    """Text that any encoder takes: a lone surrogate is spelled out."""
-    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
+def _text(text: str, max_chars: int) -> str:
+    """The beginning of a text, as any encoder takes it: a lone surrogate is spelled out."""
+    return text[:max_chars].encode("utf-8", "backslashreplace").decode()[:max_chars]

@@ -58,7 +58,8 @@ def _add_eval(commands: Any) -> None:
     evaluate.add_argument(
         "--suite",
         required=True,
-        help="aime24, aime25, math500, gsm8k, gpqa, ifeval, arithmetic, calculations, bookkeeping, or a .jsonl or .parquet file of prompts; "
+        help="aime24, aime25, math500, gsm8k, gpqa, ifeval, arithmetic, calculations, bookkeeping, or a .jsonl or "
+        ".parquet file of prompts; "
         "several by comma",
     )
     evaluate.add_argument("--mode", choices=["thinking", "non-thinking"], help="Qwen3's settings of that mode")

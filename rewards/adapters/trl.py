@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rewards.adapters.background import AdapterConfig, plain, shared_scorer
-from rewards.types import RewardRequest
+from rewards.response import THINK_CLOSE, THINK_OPEN
+from rewards.types import Message, RewardRequest
+from rewards.verifiers.tool_calls import text_of
 
 
 class SharpenReward:
@@ -61,14 +63,23 @@ class SharpenReward:
         )
 
 
-def read_completion(completion: Any) -> str | list[dict[str, Any]]:
-    """A completion as it was sampled: a text, the content of its one message, or several messages."""
+def read_completion(completion: Any) -> str | list[Message]:
+    """A completion as it was sampled: a text, that of its one message, or messages where it has several or calls tools.
+
+    The thinking that TRL parses out of a message stands before its content again.
+    """
     if isinstance(completion, str):
         return completion
-    messages: list[dict[str, Any]] = plain(completion)
-    if len(messages) != 1:
+    messages = [_with_thinking(message) for message in plain(completion)]
+    if len(messages) != 1 or messages[0].get("tool_calls"):
         return messages
-    content = messages[0].get("content") or ""
-    if isinstance(content, str):
-        return content
-    return "".join(part.get("text", "") for part in content)
+    return text_of(messages[0])
+
+
+def _with_thinking(message: Message) -> Message:
+    """The message as Qwen3's template writes it: TRL's `parse_response` takes the block of the thinking apart."""
+    thinking = message.get("reasoning_content")
+    if not thinking:
+        return message
+    rest = {name: value for name, value in message.items() if name != "reasoning_content"}
+    return rest | {"content": f"{THINK_OPEN}\n{thinking}\n{THINK_CLOSE}\n\n{text_of(message)}"}

@@ -1,6 +1,7 @@
 """Task `code_stdio`: a program that answers each test's standard input with its standard output."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rewards.params import choice, number
@@ -11,6 +12,7 @@ from rewards.programs import (
     no_program,
     program_of,
     read_settings,
+    start_cost_s,
     unscorable,
 )
 from rewards.registry import Case, reward
@@ -20,6 +22,11 @@ from rewards.types import RewardRequest, RewardResult
 from rewards.verifiers.programs import WHITESPACE, same_output
 
 MAX_EXTRA_BYTES = 65_536  # of output beyond the length of what is wanted
+MAX_START_SHARE = 2 / 3  # of the time of all tests that starting them may take
+FEW_TESTS = 32  # whose starts are not worth a trial
+GRACE_S = 1.0  # beyond that time, in which the last of them starts
+
+Test = tuple[str, str]
 
 
 def block(source: str, language: str = "python") -> str:
@@ -39,7 +46,8 @@ print("5" if "output" in str(frame.f_locals) else frame.f_locals.get("wanted", t
     "code_stdio",
     params={
         **PARAMS,
-        "total_s": "8 (default): seconds of wall time for the runs of all tests; the scorer's timeout_s is above it",
+        "total_s": "8 (default): seconds of wall time for the runs of all tests, the sandbox's starts among them; the "
+        "scorer's timeout_s is at least 2 s above it",
         "whitespace": "lines (default): white space at the end of a line and blank lines at the end do not count; "
         "tokens: only the words do; exact: all does",
         "tolerance": "0 (default): how far decimal numbers may be off, absolutely or in proportion",
@@ -88,7 +96,11 @@ print("5" if "output" in str(frame.f_locals) else frame.f_locals.get("wanted", t
     ],
 )
 def code_stdio(request: RewardRequest) -> RewardResult:
-    """1 where the answer's last Python block prints each test's output when it reads that test's input, else 0."""
+    """1 where the answer's last Python block prints each test's output when it reads that test's input, else 0.
+
+    A program that has taken more time than our starts when `total_s` is over is too slow; else we are, and there is no
+    score. Nor is there one where the starts of so many tests leave too little of it.
+    """
     assert isinstance(request.response, str), "checked by the scorer"
     params, settings = request.params, read_settings(request.params)
     total_s = number(params, "total_s", 8, least=0.1, most=600)
@@ -99,23 +111,17 @@ def code_stdio(request: RewardRequest) -> RewardResult:
         return unscorable('the reference is no list of {"input": text, "output": text}', "code_stdio")
     if not any(wanted.strip() for _, wanted in tests):
         return unscorable("no test of the reference wants any output", "code_stdio")
+    if fault := _fault_of_count(len(tests), total_s):
+        return unscorable(fault, "code_stdio")
+
+    def is_right(output: str, wanted: str) -> bool:
+        return same_output(output, wanted, whitespace=whitespace, tolerance=tolerance)
+
     try:
         source = program_of(request.response)
         if source is None:
             return no_program("code_stdio")
-        tally, deadline = Tally(len(tests)), time.monotonic() + total_s
-        for position, (text, wanted) in enumerate(tests):
-            if tally.fault and not settings.by_fraction:
-                break
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                tally.count(position, f"not run, since all tests together may take {total_s:g} s")
-                break
-            run = _run(source, text, wanted, settings, left_s)
-            tally.isolated = run.isolated
-            output = run.stdout.decode(errors="surrogateescape")
-            equal = same_output(output, wanted, whitespace=whitespace, tolerance=tolerance)
-            tally.count(position, run.fault or ("" if equal else "another output"))
+        tally = _run_tests(source, tests, settings, total_s, is_right)
     except BoundExceeded as error:
         return RewardResult(score=0, reason=str(error), verifier="code_stdio")
     except SandboxError as error:
@@ -123,17 +129,59 @@ def code_stdio(request: RewardRequest) -> RewardResult:
     return tally.result(source, settings, "code_stdio")
 
 
+def _fault_of_count(num_tests: int, total_s: float) -> str:
+    """Why so many tests cannot be run in the time; empty where they can, or where none can be run at all."""
+    if num_tests <= FEW_TESTS:
+        return ""
+    most_s = MAX_START_SHARE * total_s
+    try:
+        starts_s = num_tests * start_cost_s(most_s / num_tests)
+    except SandboxError:
+        return ""
+    if starts_s <= most_s:
+        return ""
+    return (
+        f"the reference has {num_tests} tests, whose starts alone take {starts_s:.1f} of the {total_s:g} s that all "
+        "may take together: raise params.total_s, and the scorer's timeout_s above it"
+    )
+
+
+def _run_tests(
+    source: str, tests: list[Test], settings: Settings, total_s: float, is_right: Callable[[str, str], bool]
+) -> Tally:
+    """The tests up to the first that fails, or all of them. Raises SandboxError where our starts took the time."""
+    tally, begin, starts_s = Tally(len(tests)), time.monotonic(), 0.0
+    for position, (text, wanted) in enumerate(tests):
+        if tally.fault and not settings.by_fraction:
+            break
+        left_s = begin + total_s - time.monotonic()
+        if left_s > 0:
+            run = _run(source, text, wanted, settings, left_s)
+            starts_s += run.start_s
+            tally.isolated = run.isolated
+            if not run.is_late or time.monotonic() < begin + total_s:
+                equal = is_right(run.stdout.decode(errors="surrogateescape"), wanted)
+                tally.count(position, run.fault or ("" if equal else "another output"))
+                continue
+        if starts_s > total_s / 2:
+            raise SandboxError(f"starting the sandbox took {starts_s:.1f} of the {total_s:g} s of all tests")
+        tally.count(position, f"all tests together may take {total_s:g} s")
+        break
+    return tally
+
+
 def _run(source: str, text: str, wanted: str, settings: Settings, left_s: float) -> Run:
     limits = Limits(
         wall_s=min(settings.limits.wall_s, left_s),
         memory_mib=settings.limits.memory_mib,
+        whole_s=left_s + GRACE_S,
         output_bytes=len(wanted.encode(errors="replace")) + MAX_EXTRA_BYTES,
     )
     program = Program(source=source, stdin=text.encode(errors="replace"))
     return run_program(program, limits, unsafe_local=allows_unsafe_local())
 
 
-def _read_tests(reference: Any) -> list[tuple[str, str]] | None:
+def _read_tests(reference: Any) -> list[Test] | None:
     """Pairs of input and output, from a list of objects or from the two lists of APPS; None for anything else."""
     if isinstance(reference, dict) and set(reference) == {"inputs", "outputs"}:
         inputs, outputs = reference["inputs"], reference["outputs"]

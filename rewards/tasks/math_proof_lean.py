@@ -73,7 +73,8 @@ def math_proof_lean(request: RewardRequest) -> RewardResult:
     """1 where Lean 4 accepts the answer as the proof of the reference's statement, from the usual three axioms.
 
     Reference: the statement, `theorem NAME ... : ...` without proof, or an object with it and a `header` of imports.
-    The answer, or its last fenced block, is the proof alone. Without Lean the status is error. Lean is `lean` on PATH,
+    The answer, or its last fenced block, is the proof alone. Lean also sees the statement without it: an error of both
+    is the reference's. Without Lean the status is error. Lean is `lean` on PATH,
     or the program that SHARPEN_LEAN names. It runs under limits, not in a sandbox, so SHARPEN_UNSAFE_LOCAL=1 must allow
     it, though what could run code is refused before. The tests have a program that speaks like it; of a real one
     only messages were seen.

@@ -36,6 +36,8 @@ _MATRIX = "\\begin{pmatrix}1 & 2\\\\3 & 4\\end{pmatrix}"
         Case(name="an interval for a set", response="\\boxed{[1, 2]}", score=0),
         Case(name="not evaluated", response="\\boxed{\\{2-1, 2\\}}", score=0),
         Case(name="empty set", response="\\boxed{\\{\\}}", reference="\\emptyset", score=1),
+        Case(name="a pole", response="\\boxed{\\{\\cot 0, 2\\}}", score=0),
+        Case(name="coefficients alone", response="\\boxed{(2, 3)}", reference="(2x, 3)", score=0),
         Case(name="tuple", response="\\boxed{\\left(\\frac12, 2\\right)}", reference="(0.5, 2)", score=1),
         Case(name="tuple, other order", response="\\boxed{(2, 1)}", reference="(1, 2)", score=0),
         Case(name="a set for a tuple", response="\\boxed{\\{1, 2\\}}", reference="(1, 2)", score=0),

@@ -56,6 +56,8 @@ def ask(request: RewardRequest) -> list[Call] | RewardResult:
         Case(name="the reference itself", response=_REFERENCE, score=1),
         Case(name="the reference, rule none", response=_REFERENCE, params={"rule": "none"}, replies=(YES,), score=1),
         Case(name="one of several", response="mutt", reference=["dog", "Mutt"], score=1),
+        Case(name="another sign", response="- 5", reference="5", replies=(NO,), score=0),
+        Case(name="another operator", response="x+y", reference="x-y", replies=(NO,), score=0),
         Case(name="an equal expression", response="So \\boxed{\\frac{1}{2}}", reference="0.5", params={"rule": "math"},
              score=1),
         Case(name="another expression", response="\\boxed{2}", reference="0.5", params={"rule": "math"}, replies=(NO,),

@@ -5,10 +5,11 @@ import logging
 from fractions import Fraction
 from typing import Any
 
-from rewards.verifiers.numbers import Number
+from rewards.verifiers.numbers import Number, ends_in_variable
 
 MIN_ROUNDED_PLACES = 6
 SAME_SIZE = 1e-6
+DIGITS = 15
 
 
 def load_expressions() -> None:
@@ -20,56 +21,133 @@ def load_expressions() -> None:
 
 
 def read_expression(text: str) -> list[Any]:
-    """What Math-Verify reads in a text; empty where it finds no expression."""
+    """What Math-Verify reads in a text, without a unit at its end; empty where it finds no expression."""
+    from latex2sympy2_extended import NormalizationConfig
     from math_verify import LatexExtractionConfig, parse
 
     text = text.replace("**", "^")
-    configs = [LatexExtractionConfig(boxed_match_priority=0)]
+    # Its own units are any last letters that are the name of one: `2ab` would be 2, and `\pi r^2 h` be `\pi r^2`.
+    normalization = NormalizationConfig(
+        units=not ends_in_variable(text), malformed_operators=True, nits=True, boxed="all"
+    )
+    configs = [LatexExtractionConfig(boxed_match_priority=0, normalization_config=normalization)]
     found = parse(f"\\boxed{{{text}}}", configs, parsing_timeout=None, raise_on_error=False)
     return found if any(not isinstance(item, str) for item in found) else []
 
 
 @functools.lru_cache(maxsize=1024)
 def read_reference(text: str) -> tuple[Any, ...]:
-    """As `read_expression`, remembered: the responses of a group share their reference."""
-    return tuple(read_expression(text))
+    r"""As `read_expression`, remembered: the responses of a group share their reference. Empty for `\cot 0`, too."""
+    found = tuple(read_expression(text))
+    try:
+        if found and _is_constant(found[0]):
+            found[0].evalf(DIGITS)
+    except (MemoryError, RecursionError):
+        raise  # a limit of the worker, which is judged there
+    except Exception:  # SymPy raises what it likes where there is no value
+        return ()
+    return found
 
 
 def same_expression(answer: str, reference: str) -> bool:
-    """Whether Math-Verify finds two readable texts equal. An inequality may answer an interval."""
-    from math_verify import verify
-
-    targets = read_expression(answer)
+    """Whether Math-Verify finds two readable texts equal. An inequality may answer an interval, and the reverse."""
     golds = list(read_reference(reference))
-    if not targets or not golds or _of_other_size(golds[0], targets[0]):  # before SymPy tries to simplify a difference
+    if not golds:
         return False
+    try:
+        targets = read_expression(answer)
+        return bool(targets) and _same(golds, targets)
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:  # as above: what has no value equals nothing
+        return False
+
+
+def _same(golds: list[Any], targets: list[Any]) -> bool:
+    from math_verify import verify
+    from sympy import oo
+
+    gold, target = golds[0], targets[0]
+    if _is_range_and_points(gold, target) or _is_range_and_points(target, gold) or _of_other_size(gold, target):
+        return False  # before SymPy tries to simplify a difference
+    if _is_infinite(target) and not _is_infinite(gold):
+        return False  # of such a difference, SymPy says by chance whether it is nothing
+    if _is_infinite(gold) and all(map(_is_constant, (gold, target))):
+        return bool(gold.doit() == target.doit() in (oo, -oo))  # evalf(-|oo|) is oo
     return bool(verify(golds, targets, allow_set_relation_comp=True, timeout_seconds=None, raise_on_error=False))
+
+
+def _is_constant(value: Any) -> bool:
+    """Whether a value is a number, and no sum, integral or limit, which may take for ever."""
+    from sympy import Expr, Integral, Limit, MatrixExpr, Product, Sum
+
+    if not isinstance(value, Expr) or isinstance(value, MatrixExpr):
+        return False
+    return bool(value.is_number) and not value.has(Integral, Limit, Product, Sum)
+
+
+def _is_infinite(value: Any) -> bool:
+    """Whether a value is, or holds, an infinity that is neither an end of a range nor a bound of a sum or a limit."""
+    from sympy import Integral, Limit, MatrixBase, Product, Sum, nan, oo, zoo
+
+    if isinstance(value, MatrixBase):
+        return any(map(_is_infinite, value.flat()))
+    parts = getattr(value, "args", ())
+    if _is_range(value):
+        parts = [end for end in parts if end not in (oo, -oo)]
+    elif isinstance(value, Integral | Limit | Product | Sum):
+        parts = parts[:1]
+    elif _is_constant(value) and value.evalf(DIGITS) in (oo, -oo, zoo, nan):
+        return True
+    return any(map(_is_infinite, parts))
+
+
+def _is_range(value: Any) -> bool:
+    """Whether a value is an inequality, an interval, or several of them."""
+    from sympy import And, Eq, FiniteSet, Set
+    from sympy.core.relational import Relational
+
+    if isinstance(value, Relational | Set):
+        return not isinstance(value, Eq | FiniteSet)
+    return isinstance(value, And) and not any(isinstance(part, Eq) for part in value.args)
+
+
+def _is_range_and_points(one: Any, other: Any) -> bool:
+    """Whether an open interval meets the two numbers that are its ends, which Math-Verify takes for its pair."""
+    from sympy import Eq, FiniteSet
+
+    one, other = (value.rhs if isinstance(value, Eq) else value for value in (one, other))
+    if not isinstance(other, FiniteSet) or not _is_range(one):
+        return False
+    return not any(map(_is_range, other.args))
 
 
 def _of_other_size(gold: Any, target: Any) -> bool:
     """Whether two numbers differ in proportion: Math-Verify rounds to decimal places, where small ones are all 0."""
-    if not all(getattr(value, "is_number", False) and value.is_real for value in (gold, target)):
+    if not all(map(_is_constant, (gold, target))):
         return False
     one, other = gold.evalf(), target.evalf()
     if not (one.is_Float and other.is_Float) or one == 0:
         return False
-    return abs(one - other) > SAME_SIZE * abs(one)
+    return bool(abs(one - other) > SAME_SIZE * abs(one))
 
 
 @functools.lru_cache(maxsize=1024)
 def approximate(text: str) -> complex | None:
     """About what a constant expression is worth; None for anything else. Remembered: items of sets meet many others."""
-    value = next((item for item in read_expression(text) if getattr(item, "is_number", False)), None)
     try:
-        return None if value is None else complex(value.evalf(15))
-    except (ArithmeticError, ValueError, TypeError):  # a pole, or an infinite value
+        value = next((item for item in read_expression(text) if _is_constant(item)), None)
+        return None if value is None else complex(value.evalf(DIGITS))
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:  # a pole, or an infinite value
         return None
 
 
 def same_rounded(number: Number, reference: str) -> tuple[bool, str]:
     """Whether a decimal is the reference rounded; only an irrational one may be, to six places or more."""
     gold = next((gold for gold in read_reference(reference) if getattr(gold, "is_number", False)), None)
-    if gold is None or gold.is_rational or not gold.is_real or not gold.is_finite:
+    if gold is None or not _is_irrational(gold):
         return False, "a decimal, where the reference is none"
     if number.places < MIN_ROUNDED_PLACES:
         return False, f"rounded to fewer than {MIN_ROUNDED_PLACES} places"
@@ -79,3 +157,10 @@ def same_rounded(number: Number, reference: str) -> tuple[bool, str]:
         return False, "the reference has no decimal value"
     equal = abs(Fraction(str(value)) - number.value) <= Fraction(1, 2 * 10**number.places)
     return equal, f"compared to {number.places} places"
+
+
+def _is_irrational(gold: Any) -> bool:
+    try:
+        return bool(not gold.is_rational and gold.is_real and gold.is_finite)
+    except (ArithmeticError, AttributeError):  # of a secant that is a rational number
+        return False

@@ -42,11 +42,16 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class LeanFile:
-    """The text for Lean; lines count from 1. `name` is the theorem's, with the nonce."""
+    """The text for Lean, with the statement twice: with the proof, and then alone. Lines count from 1.
+
+    `name` is the theorem's, with the nonce.
+    """
 
     text: str
     name: str
+    statement_line: int
     proof_line: int
+    alone_line: int
     check_line: int
 
 
@@ -87,29 +92,37 @@ def find_refusal(proof: str) -> str | None:
 
 
 def make_file(statement: Statement, proof: str, nonce: str) -> LeanFile:
-    """The statement and its proof in a name space of their own, and the question which axioms they use."""
-    space = f"Check{nonce}"
-    before = f"{statement.header}\nnamespace {space}\n{statement.text} :=\n"
+    """The statement and its proof in a name space of their own, and the question which axioms they use.
+
+    Between them the statement alone, for the faults that Lean reports of a proof at the line of its statement (that it
+    goes round in circles, say). It comes after the proof, which cannot find it then.
+    """
+    space, alone = f"Check{nonce}", f"Alone{nonce}"
+    header = f"{statement.header}\nnamespace {space}\n"
+    before = f"{header}{statement.text} :=\n"
     middle = "".join(f"  {line}\n" for line in proof.splitlines())
+    proved = f"{before}{middle}\nend {space}\nnamespace {alone}\n"
     name = f"{space}.{statement.name}"
-    text = f"{before}{middle}\nend {space}\n#print axioms {name}\n"
-    return LeanFile(text, name, before.count("\n") + 1, text.count("\n"))
+    text = f"{proved}{statement.text} :=\n  sorry\n\nend {alone}\n#print axioms {name}\n"
+    statement_line, proof_line, alone_line = (part.count("\n") + 1 for part in (header, before, proved))
+    return LeanFile(text, name, statement_line, proof_line, alone_line, text.count("\n"))
 
 
 def read_verdict(output: str, file: LeanFile) -> tuple[float | None, str]:
-    """Score and reason of what `lean --json` says: 1, 0, or None where the statement itself is wrong."""
-    proved = ""
-    for line in output.splitlines():
-        message = _read_message(line)
-        if message is None:
-            continue
-        severity, number, data = message
-        if severity == "error":
-            fault = data.splitlines()[0][:200] if data else "an error"
-            return (None, f"the statement: {fault}") if number < file.proof_line else (0, f"line {number}: {fault}")
-        if severity == "information" and number == file.check_line:
-            proved = data
-    name, said = f"'{file.name}' ", " ".join(proved.split())
+    """Score and reason of what `lean --json` says: 1, 0, or None where the statement itself is wrong.
+
+    It is wrong where the header has an error, or both of its copies have one at the same place.
+    """
+    messages = [message for message in map(_read_message, output.splitlines()) if message is not None]
+    errors = {number: data for severity, number, data in reversed(messages) if severity == "error"}
+    places = range(file.proof_line - file.statement_line + 1)  # and the line after it, which a comment may lead into
+    alone = {number - file.alone_line for number in errors} & set(places)
+    for number in sorted(errors.keys() - {file.alone_line + place for place in alone}):
+        fault = errors[number].splitlines()[0][:200] if errors[number] else "an error"
+        is_of_statement = number < file.statement_line or number - file.statement_line in alone
+        return (None, f"the statement: {fault}") if is_of_statement else (0, f"line {number}: {fault}")
+    proved = [data for severity, number, data in messages if (severity, number) == ("information", file.check_line)]
+    name, said = f"'{file.name}' ", " ".join(proved[-1].split()) if proved else ""
     if said == f"{name}does not depend on any axioms":
         return 1, "proved"
     found = re.fullmatch(r"depends on axioms: \[([^\]]*)\]", said.removeprefix(name))

@@ -11,7 +11,7 @@ from typing import Any
 from rewards.response import clean
 from rewards.verifiers.expressions import read_reference, same_expression, same_rounded
 from rewards.verifiers.magnitude import magnitude, of_other_size
-from rewards.verifiers.numbers import MAX_DIGITS, parse_number, plain, same_number
+from rewards.verifiers.numbers import MAX_DIGITS, Number, parse_number, plain, same_number
 from rewards.verifiers.shapes import Items, split_items, without_names
 
 MAX_CHARS = 4_096
@@ -26,7 +26,9 @@ _NAME = re.compile(
 _OPERATION = re.compile(
     r"\\(?:int|sum|prod|lim|binom|tbinom|dbinom|div)(?![a-z])|!|(?<=[\w)}\]]) ?(?:\+|-|\*|÷|×) ?(?=[\w(\\{])"
     r"|\\(?:times|cdot)(?![a-z])(?! ?10 ?\^)|[\d)}] ?\( ?-?\d"
-    r"|\\(?:log|ln|lg|exp|gcd|lcm|max|min|det|a?(?:rc)?(?:sin|cos|tan)|lfloor|lceil|pmod|bmod)(?![a-z])"
+    r"|\\(?:exp|gcd|lcm|max|min|lfloor|lceil|pmod|bmod|Gamma)(?![a-z])|\\begin ?\{[vV]matrix|\| ?\\begin"
+    # `\operatorname{cot}` has lost its backslash
+    r"|(?<![A-Za-z])(?:log|ln|lg|mod|det|a?(?:rc?)?(?:sin|cos|tan|cot|sec|csc)h?)(?![a-z])"
 )
 _UNFINISHED = re.compile(r"\\(?:int|sum|prod|lim|binom|tbinom|dbinom)(?![a-z])|\d ?!")
 _NUMBER_IN_POWER = r"(?:\d|\{ ?\d+ ?\}|\([-+*/.\d ]*\))"  # `e^{-x^2}` and `x^3 + x^2` are no towers
@@ -37,6 +39,10 @@ _MAGNITUDE = re.compile(
 _SUBSCRIPTS = re.compile(r"_ ?\{?\w ?_")
 _MISREAD = re.compile(r"(?<![_\d])\d+ \d|\d ?\$ ?\d|\d_\{?\d|\\[lcd]?dots|\.\.\.|\d ?: ?\d|--|\+\+|\+-")
 _WORDS = re.compile(r"[A-Za-z]{3,}(?:[ '-][A-Za-z]+)*")
+_NO_VARIABLES = re.compile(
+    r"\\(?!(?:[gG]amma|[dD]elta|[tT]heta|[lL]ambda|[xX]i|[pP]i|[sS]igma|[uU]psilon|[pP]hi|[pP]si|[oO]mega)(?![A-Za-z]))"
+    r"[A-Za-z]+|(?<![A-Za-z\\])(?:log|ln|lg|exp|mod|a?(?:rc?)?(?:sin|cos|tan|cot|sec|csc)h?|or|and)(?![A-Za-z])"
+)
 
 
 class UnreadableReference(ValueError):
@@ -74,7 +80,8 @@ def _read_reference(item: Any) -> str:
         raise UnreadableReference("the reference is empty")
     if (bound := exceeded_bound(text)) is not None:
         raise UnreadableReference(f"the reference is beyond a bound: {bound}")
-    if parse_number(text) or _WORDS.fullmatch(text):
+    number = parse_number(text)
+    if (number and not number.symbolic) or _WORDS.fullmatch(text):
         return text
     items = split_items(text)
     if items is not None:
@@ -155,7 +162,7 @@ def _verify_chain(answer: str, gold: str, *, evaluated: bool) -> Verdict:
 def _verify_side(answer: str, gold: str, *, evaluated: bool) -> Verdict:
     if _same_text(answer, gold):
         return Verdict(True, "the same text")
-    gold_number, number = parse_number(gold), parse_number(answer)
+    gold_number, number = _numbers(gold, answer)
     if gold_number and number:
         return Verdict(same_number(number, gold_number), "compared as exact numbers")
     if _WORDS.fullmatch(gold) or _WORDS.fullmatch(answer):
@@ -173,7 +180,7 @@ def _verify_side(answer: str, gold: str, *, evaluated: bool) -> Verdict:
         return Verdict(False, "not the same text, and in a notation with more than one reading")
     if number is not None and number.places and number.value.denominator > 1:
         return Verdict(*same_rounded(number, gold))
-    if (_variables(answer) - _variables(gold)) & {name.swapcase() for name in _variables(gold)}:
+    if (_variables(answer) - _variables(gold)) & set(map(_other_case, _variables(gold))):
         return Verdict(False, "a variable of the other case")
     if _num_primes(answer) != _num_primes(gold):  # Math-Verify drops them
         return Verdict(False, "other primes than the reference's")
@@ -227,9 +234,23 @@ def _balanced(text: str) -> bool:
     return depth == 0
 
 
+def _numbers(*texts: str) -> list[Number | None]:
+    """Numbers out of texts. `2x` is one beside `3x`; beside anything else it is an expression."""
+    numbers = [parse_number(text) for text in texts]
+    if len({number and number.unit for number in numbers}) == 1:
+        return numbers
+    return [None if number and number.symbolic else number for number in numbers]
+
+
 def _variables(text: str) -> set[str]:
-    """The single letters of a text that stand for themselves."""
-    return set(re.findall(r"[A-Za-z]", re.sub(r"\\?[A-Za-z]{2,}", " ", text)))
+    r"""The letters of a text that stand for themselves, one by one: those of `ABx`, and `\Theta`."""
+    return set(re.findall(r"\\[A-Za-z]+|[^\W\d_]", _NO_VARIABLES.sub(" ", text)))
+
+
+def _other_case(variable: str) -> str:
+    r"""The variable with its first letter, which may stand behind a backslash, in the other case."""
+    start = variable.startswith("\\")
+    return variable[:start] + variable[start : start + 1].swapcase() + variable[start + 1 :]
 
 
 def _num_primes(text: str) -> int:

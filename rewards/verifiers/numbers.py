@@ -41,16 +41,37 @@ _NUMBER = re.compile(
 _UNIT = re.compile(r"[A-Za-z°$€£µ][A-Za-z°/²³ .-]*(?:\^\{?[23]\}?)?|")
 _PERCENT = frozenset({"percent", "per cent", "pct", "percentage"})
 _SPELLED = {"degrees": "°", "degree": "°", "dollars": "$", "dollar": "$", "euros": "€", "euro": "€", "pounds": "£"}
+_SPELLED_OUT = re.compile(r"(?<![A-Za-z])(?:[A-Z][a-z]{2,}|[A-Z]{4,})(?![A-Za-z])")  # `Metres`, but neither MHz nor kWh
+# What may touch its number: no unit that is as well a product of variables, as mg, nm and eV are; `m` is the exception.
+_TOUCHING = re.compile("[mck]?m|ft|yd|kg|lbs?|oz|mL|hrs?|mins?|secs?|[mk]ph|[kM]?Hz|kWh?|kJ|kPa|mol|rad|deg")
+_AFTER_SPACE = re.compile(
+    "[gshLNJWVAKCFT]|[mu]g|ml|[dc]L|[nud]m|in|mi|[mun]s|[mMG]W|[kM]N|[ek]V|[mM]V|[mk]A|M?Pa|lx|lm|cd|ha|ly|au|pc|pt|qt"
+    "|cc|sq|am|pm|px|[kKMGTd]B|[rR]s|pts|yrs"
+)
+_NAMED_UNIT = re.compile(
+    r"(?:kilo|centi|milli|deci)?(?:met(?:er|re)|gram|lit(?:er|re))s?|inch(?:es)?|foot|feet|(?:yard|mile|pound|ounce"
+    r"|second|minute|hour|day|week|month|year|degree|radian|dollar|cent|euro|unit|gallon)s?"
+)
+_WORD = re.compile(r"(?=[A-Za-z]*[AEIOUaeiou])[A-Za-z]{3,}")
+_NO_UNIT = re.compile("sin|cos|tan|cot|csc|log|exp|mod|sqrt|alpha|beta|gamma|delta|theta|lambda|sigma|phi|omega")
+_FACTORS = re.compile(r"[ /.-]+")
+_POWER = re.compile(r"\^?\{?[23]\}?$|[²³]$")
+_LAST_LETTERS = re.compile(r"(?<![A-Za-z\\])[A-Za-z]+$")
+_COMMAND = re.compile(r"\\[A-Za-z]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A rational value; `places` are the decimal places it was written with, `unit` is lower-case text."""
+    """A rational value; `places` are the decimal places it was written with.
+
+    `symbolic` is a number whose letters are variables: `2x`, where `2 apples` and `2cm` have units.
+    """
 
     value: Fraction
     places: int
     percent: bool
     unit: str
+    symbolic: bool
 
 
 def plain(text: str) -> str:
@@ -97,9 +118,11 @@ def parse_number(text: str) -> Number | None:
     if found["exp"]:
         value *= Fraction(10) ** int(found["exp"])
     value = -value if "-" in (sign, found["sign"]) else value
-    unit = _canonical(unit)
-    percent = bool(found["percent"]) or unit in _PERCENT
-    return Number(value, len(fraction), percent, "" if unit in _PERCENT else unit)
+    if _canonical(unit) in _PERCENT:
+        return Number(value, len(fraction), True, "", False)
+    touches = not found.string[: found.start("unit")].endswith(" ")
+    symbolic = bool(unit) and not _is_unit(unit, touches)
+    return Number(value, len(fraction), bool(found["percent"]), unit if symbolic else _canonical(unit), symbolic)
 
 
 def parse_rational(text: str) -> Fraction | None:
@@ -108,9 +131,45 @@ def parse_rational(text: str) -> Fraction | None:
     return number.value if number and not number.unit and not number.percent else None
 
 
+def ends_in_variable(text: str) -> bool:
+    r"""Whether a text's last letters are variables: `2ab`, `\sqrt{2}s` and `\pi r^2 h`, but not `\sqrt{3} cm`."""
+    found = _LAST_LETTERS.search(text)
+    if found is None:
+        return False
+    before = text[: found.start()]
+    touches = not before.endswith(" ")
+    if touches or len(found.group()) == 1:  # a single letter, or one that touches, is a unit of numbers alone
+        after_number = before.rstrip()[-1:].isdigit() or before.rstrip().endswith(("}", ")"))
+        if not after_number or re.search("[A-Za-z]", _COMMAND.sub(" ", before)):
+            return True
+    return not _is_unit(found.group(), touches)
+
+
+def _is_unit(unit: str, touches: bool) -> bool:
+    """Whether letters behind a number are its unit, and no variables: known ones, and words after a space."""
+    factors = [_POWER.sub("", factor) for factor in _FACTORS.split(unit) if factor]
+    if not factors or unit[0] in "°$€£µ":
+        return bool(factors)
+    if "." in unit and not touches:
+        return True  # an abbreviation: `P.M.`
+    if touches and not _may_touch(factors[0]):
+        return False
+    if any(_WORD.fullmatch(factor) and not _NO_UNIT.fullmatch(factor.lower()) for factor in factors[touches:]):
+        return True
+    if len(factors) > 1 and "/" not in unit and unit != "N m" and all(len(factor) == 1 for factor in factors):
+        return False  # `m g h` are masses and heights
+    return all(_may_touch(factor) or _AFTER_SPACE.fullmatch(factor) for factor in factors)
+
+
+def _may_touch(factor: str) -> bool:
+    """Whether a factor is a unit by its name, or by a symbol that is read so beside a digit, too."""
+    return bool(_TOUCHING.fullmatch(factor) or _NAMED_UNIT.fullmatch(factor.lower()))
+
+
 def _canonical(unit: str) -> str:
-    """A unit in one spelling of several: lower case, `°` for degrees, `cm^2` for `cm^{2}`."""
-    unit = " ".join(unit.lower().replace("{", "").replace("}", "").split())
+    """A unit in one spelling of several: words in lower case, `°` for degrees, `cm^2` for `cm^{2}`."""
+    unit = " ".join(unit.replace("{", "").replace("}", "").split())
+    unit = _SPELLED_OUT.sub(lambda found: found.group().lower(), unit)
     return _SPELLED.get(unit, unit)
 
 
@@ -142,11 +201,11 @@ def _improper(whole: str, top: str, bottom: str) -> str:
 
 
 def same_number(answer: Number, reference: Number) -> bool:
-    """Exact equality of value and unit. A missing unit is accepted, another one is not; nothing is converted.
+    """Exact equality of value and unit. A missing unit is accepted, another one is not, nor are missing variables.
 
     A percent reference accepts 50 % as 50 and as 0.5; a plain reference never accepts 100 times itself.
     """
-    if answer.unit and answer.unit != reference.unit:
+    if answer.unit != reference.unit and (answer.unit or reference.symbolic):
         return False
     if reference.percent:
         allowed = {reference.value} if answer.percent else {reference.value, reference.value / 100}

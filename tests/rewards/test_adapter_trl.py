@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from rewards.adapters.trl import SharpenReward
+from rewards.adapters.trl import SharpenReward, read_completion
 
 trl = pytest.importorskip("trl")
 datasets = pytest.importorskip("datasets")
@@ -52,3 +52,29 @@ def test_its_trainer_trains_with_our_reward(tiny_model, tmp_path):
     (logged,) = [row for row in trainer.state.log_history if "reward" in row]
     assert 0 <= logged["rewards/sharpen_length_control/mean"] <= 1
     assert logged["sharpen_length_control/unscored_rate"] == 0
+
+
+CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 3, "b": 4}}\n</tool_call>'
+PARSED_CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 3, "b": 4}}}
+
+
+@pytest.mark.parametrize(
+    ("sampled", "response"),
+    [
+        ("<think>\n3 + 4\n</think>\n\n7", "<think>\n3 + 4\n</think>\n\n7"),
+        ("<think>\nnever ends", "<think>\nnever ends"),
+        ("7", "7"),
+        (
+            f"<think>\nadd\n</think>\n\n{CALL}",
+            [{"role": "assistant", "content": "<think>\nadd\n</think>\n\n", "tool_calls": [PARSED_CALL]}],
+        ),
+    ],
+)
+def test_what_trl_parses_of_qwen3_is_read_as_it_was_sampled(qwen3_tokenizer, sampled, response):
+    transformers = pytest.importorskip("transformers")
+    utils = pytest.importorskip("trl.chat_template_utils")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(qwen3_tokenizer)
+    tokenizer.chat_template = utils.qwen3_chat_template
+    tokenizer = utils.add_response_schema(tokenizer)
+    parsed = utils.parse_response(tokenizer, tokenizer.encode(f"{sampled}<|im_end|>"))
+    assert read_completion([parsed]) == response

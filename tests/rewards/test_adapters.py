@@ -19,6 +19,7 @@ from tests.rewards.serving import PLUGIN, open_service
 from tests.rewards.verl_examples import FIELDS, verl_config, verl_data
 
 SEVEN = RewardRequest(task="math", response="\\boxed{7}", reference=7)
+CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 3, "b": 4}}}
 OPTIONS = {"scorer": {"num_workers": 1, "plugins": [PLUGIN]}}
 
 
@@ -90,6 +91,20 @@ def test_trl_rows_may_name_their_task_and_params(options):
     assert logged == {"sharpen/unscored_rate": 0}
 
 
+def test_trl_completions_keep_their_calls_and_their_thinking(options):
+    call = {"role": "assistant", "content": "", "reasoning_content": "add them", "tool_calls": [CALL]}
+    expected = [{"name": "add", "arguments": {"a": 3, "b": 4}}]
+    reward = SharpenReward("tool_call", **options)
+    assert reward(prompts=["?"] * 2, completions=[[call], [call | {"tool_calls": []}]], reference=[expected] * 2) == [
+        1,
+        0,
+    ]
+    reward = SharpenReward("think_format", **options)
+    thought = {"role": "assistant", "content": "7", "reasoning_content": "3 + 4"}
+    bare = {"role": "assistant", "content": "7"}
+    assert reward(prompts=["?"] * 2, completions=[[thought], [bare]], reference=[None] * 2) == [1, 0]
+
+
 def test_trl_columns_that_are_missing_are_named(options):
     with pytest.raises(ValueError, match="no column 'reference'; name it by reference=, of: answer"):
         SharpenReward("math", **options)(prompts=["?"], completions=[""], answer=["7"])
@@ -105,6 +120,25 @@ def test_trl_columns_that_are_missing_are_named(options):
         ([{"role": "assistant", "content": None}], ""),
         ([{"role": "assistant", "content": [{"type": "text", "text": "te"}, {"type": "text", "text": "xt"}]}], "text"),
         ([{"role": "assistant"}, {"role": "tool"}], [{"role": "assistant"}, {"role": "tool"}]),
+        ([{"role": "assistant", "content": "7", "reasoning_content": "3 + 4"}], "<think>\n3 + 4\n</think>\n\n7"),
+        ([{"role": "assistant", "content": None, "reasoning_content": "hm"}], "<think>\nhm\n</think>\n\n"),
+        ([{"role": "assistant", "content": "7", "reasoning_content": None, "tool_calls": []}], "7"),
+        (
+            [{"role": "assistant", "content": "", "tool_calls": [CALL]}],
+            [{"role": "assistant", "content": "", "tool_calls": [CALL]}],
+        ),
+        (
+            [
+                {"role": "assistant", "content": "", "reasoning_content": "add", "tool_calls": [CALL]},
+                {"role": "tool", "content": "7"},
+                {"role": "assistant", "content": "7", "reasoning_content": "so"},
+            ],
+            [
+                {"role": "assistant", "content": "<think>\nadd\n</think>\n\n", "tool_calls": [CALL]},
+                {"role": "tool", "content": "7"},
+                {"role": "assistant", "content": "<think>\nso\n</think>\n\n7"},
+            ],
+        ),
     ],
 )
 def test_completions_are_read_in_each_form(completion, response):

@@ -59,6 +59,26 @@ async def test_results_are_those_of_the_scorer_in_process(remote, local, name):
     assert [result.id for result in there] == [request.id for request in requests]
 
 
+async def test_a_result_that_a_reward_makes_huge_is_the_same_here_and_there(tmp_path):
+    plugin = tmp_path / "talks_much.py"
+    plugin.write_text(
+        "from rewards.types import RewardResult\n"
+        "def talks_much(request):\n"
+        "    text = '\\x00\\u2028\\ud800' * 10**5\n"
+        "    components = {f'{n}{text}': n for n in range(300)}\n"
+        "    return RewardResult(score=1, components=components, extracted=text, reason=text, verifier=text)\n"
+    )
+    config = ScorerConfig(timeout_s=20, memory_mib=4096, plugins=[f"{plugin}:talks_much"])
+    request = RewardRequest(task="talks_much", response="")
+    with open_service(ServiceConfig(scorer=config)) as (url, _):
+        async with HttpScorer(HttpScorerConfig(url=url, **QUICK)) as remote:
+            there = await remote.score([request, SEVEN])
+    async with Scorer(config) as local:
+        here = await local.score([request, SEVEN])
+    assert without_times(there) == without_times(here)
+    assert [result.score for result in here] == [1, 1]
+
+
 async def test_counts_and_order_are_kept_over_chunks(remote):
     before = remote.counts["math", "ok"]
     requests = [SEVEN.model_copy(update={"response": f"\\boxed{{{n}}}"}) for n in range(40)]

@@ -1,10 +1,14 @@
 """The tasks of code: references, parameters, and what they say where programs cannot be isolated."""
 
+import time
+from types import SimpleNamespace
+
 import pytest
 
 from rewards import sandbox
 from rewards.registry import load_tasks
-from rewards.sandbox import SandboxError
+from rewards.sandbox import Limits, Program, Run, SandboxError, run_program
+from rewards.tasks import code_stdio
 from rewards.tasks.code_stdio import block
 from rewards.types import RewardRequest
 
@@ -133,6 +137,65 @@ def test_all_runs_together_have_a_limit(isolated):
     result = judge("code_stdio", source, PASS * 9, total_s=1, reward="fraction")
     assert 0 < result.score < 0.5
     assert "wall time" in result.reason or "all tests together may take 1 s" in result.reason
+
+
+def test_more_tests_than_can_be_started_in_the_time_are_the_references_fault(isolated):
+    for response in (ECHO, block("print(2)"), ""):
+        result = judge("code_stdio", response, PASS * 40, total_s=0.5)
+        assert (result.score, result.status) == (None, "unscorable")
+        assert "40 tests, whose starts alone take" in result.reason
+        assert "raise params.total_s" in result.reason
+    assert judge("code_stdio", ECHO, PASS * 40, total_s=60).score == 1
+
+
+def slow(monkeypatch, *, start_s, own_s):
+    """Programs that take so long to start, and then to run."""
+    clock = [0.0]
+
+    def run(program, limits, *, unsafe_local):
+        taken_s = min(start_s + min(own_s, limits.wall_s), limits.whole_s)
+        clock[0] += taken_s
+        late = taken_s < start_s + own_s
+        fault = f"wall time of {limits.wall_s:g} s" if late else ""
+        return Run(nonce=b"", stdout=bytearray(b"1"), start_s=start_s, is_late=late, fault=fault)
+
+    monkeypatch.setattr(code_stdio, "start_cost_s", lambda enough_s: 0.01)
+    monkeypatch.setattr(code_stdio, "run_program", run)
+    monkeypatch.setattr(code_stdio, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    return clock
+
+
+@pytest.mark.parametrize("reward", ["all", "fraction"])
+@pytest.mark.parametrize(
+    ("start_s", "own_s", "num_tests", "passed", "status"),
+    [
+        (0.1, 0.05, 50, 1, "ok"),
+        (0.1, 0.05, 60, None, "error"),  # 5.3 of 8 s are ours
+        (0.05, 0.1, 60, 53 / 60, "ok"),
+        (0.01, 3.0, 4, 2 / 4, "ok"),
+        (0.01, 9.0, 2, 0, "ok"),
+        (3.0, 0.1, 9, None, "error"),
+        (0.01, 3.99, 2, 1, "ok"),
+    ],
+)
+def test_time_that_starting_takes_is_not_the_answers_fault(
+    isolated, monkeypatch, reward, start_s, own_s, num_tests, passed, status
+):
+    clock = slow(monkeypatch, start_s=start_s, own_s=own_s)
+    result = judge("code_stdio", ECHO, PASS * num_tests, reward=reward)
+    score = passed if passed is None or reward == "fraction" else float(passed == 1)
+    assert (result.score, result.status) == (pytest.approx(score) if score is not None else None, status)
+    assert clock[0] <= 8 + code_stdio.GRACE_S, "within the scorer's 10 s, whatever the program does"
+
+
+def test_a_program_that_sleeps_is_too_slow_and_a_start_has_a_limit(isolated):
+    start = time.monotonic()
+    sleeps = block("import time; time.sleep(99)")
+    result = judge("code_stdio", sleeps, PASS * 9, total_s=1, reward="fraction")
+    assert (result.score, result.status) == (0, "ok")
+    assert time.monotonic() - start < 1 + 2 * code_stdio.GRACE_S
+    with pytest.raises(SandboxError, match=r"nothing started within 0\.001 s"):
+        run_program(Program(source=""), Limits(whole_s=0.001))
 
 
 def test_a_wrong_answer_ends_the_tests(isolated):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rewards.combine import Combination, Scale, combine, missing, recombine
+from rewards.combine import TOLERANCE, Combination, Scale, combine, missing, recombine
 from rewards.types import RewardResult
 
 FULL = Combination.model_validate(
@@ -36,7 +36,8 @@ FINE = {"veto/think_format": 1, "veto/language_consistency": 0.95, "penalty/repe
         ({"rule": 0, "judge": 1, "preference": 0}, 1),
         ({"rule": 0, "judge": 1, "preference": 100}, 1 + 0.3 * 3),
         ({"rule": 0, "judge": 1, "preference": -100}, 1 - 0.3 * 3),
-        ({"rule": 0, "judge": 0.5, "preference": 100}, 0.5),
+        ({"rule": 0, "judge": 0.5, "preference": 100}, 0.5 * (1 - 0.3 * 3)),
+        ({"rule": 0, "judge": 0.25}, 0.25 * (1 - 0.3 * 3)),
         ({"rule": 1, "judge": 0, "preference": 0}, 1),
         ({"rule": 1, "preference": 0, "penalty/repetition": -0.5}, 1 - 0.25),
         ({"rule": 0, "judge": 0, "penalty/repetition": -1}, -0.5),
@@ -60,6 +61,18 @@ def test_a_judge_lifts_a_graded_rule_and_never_adds_to_it():
     judged = Combination.model_validate({"judge": {"task": "j", "weight": 0.8}})
     assert combine({"rule": 0.25, "judge": 1}, judged) == 0.8
     assert combine({"rule": 0.25, "judge": 0}, judged) == 0.25
+    assert combine({"rule": 0.25, "judge": 0.5}, judged) == 0.4
+
+
+def test_the_least_liked_right_answer_is_above_the_best_that_is_partly_met():
+    checklist = Combination.model_validate(
+        {"judge": {"task": "creative_checklist"}, "preference": {"task": "p", "weight": 0.3, "clip": 3}}
+    )
+    least = combine({"rule": 1, "preference": -99}, checklist)
+    assert combine({"rule": 0, "judge": 0.9}, checklist) == pytest.approx(0.9 * least)
+    assert combine({"rule": 0, "judge": 0.25}, checklist) < combine({"rule": 0, "judge": 0.9}, checklist) < least
+    open_task = checklist.model_copy(update={"rule": None})
+    assert combine({"judge": 0.5, "preference": 0}, open_task) == 0.5, "without a rule a partial score is worth itself"
 
 
 def test_scales_stand_for_the_configured_ones():
@@ -192,6 +205,34 @@ def test_the_preference_never_changes_the_order_of_the_rule(case, logit, other, 
     known = {"veto/v": 1, "penalty/r": -penalty}
     worse = combine(known | {"rule": low, "preference": logit}, combination)
     assert worse < combine(known | {"rule": high, "preference": other}, combination)
+
+
+@st.composite
+def judged(draw):
+    """A combination of rule, judge and preference, and the components of an answer that one of the first two accepts,
+    and of one that both refuse."""
+    combination, _, _ = draw(sound())
+    rule = combination.rule
+    judge = {"task": "j", "weight": rule.weight * draw(shares), "gate": combination.gate * draw(st.floats(0.01, 1))}
+    config = combination.model_dump() | {"judge": judge}
+    try:
+        combination = Combination.model_validate(config)
+    except ValidationError:  # the judge's weight is too low
+        combination = Combination.model_validate(config | {"judge": judge | {"weight": rule.weight}})
+    steps = round(1 / rule.gap)
+    scores = [step / steps for step in range(steps + 1)]
+    refused = [score for score in scores if score < combination.judge.gate - TOLERANCE]
+    worse = {"rule": draw(st.sampled_from(refused)), "judge": draw(st.floats(0, 1 - 1e-5))}
+    better = {"rule": draw(st.sampled_from([*refused, *(s for s in scores if s >= combination.gate)])), "judge": 1.0}
+    return combination, better | {"preference": draw(logits)}, worse
+
+
+@given(judged())
+def test_what_both_refuse_is_below_all_that_either_accepts(case):
+    combination, better, worse = case
+    known = {"veto/v": 1, "penalty/r": 0}
+    assert missing(known | worse, combination) == []
+    assert combine(known | worse, combination) < combine(known | better, combination)
 
 
 @given(sound(), logits, shares)

@@ -134,6 +134,33 @@ async def test_failures_are_not_kept():
         await endpoint.stop()
 
 
+async def test_a_reply_of_no_use_is_forgotten_and_a_newer_one_is_not():
+    with FakeModelServer(content="garbage") as server:
+        endpoint = judge(server)
+        endpoint.forget(judge_call(), "never asked")
+        assert await endpoint.answer(judge_call()) == "garbage"
+        endpoint.forget(judge_call(), "garbage")
+        server.content = '{"verdict": "correct"}'
+        assert await endpoint.answer(judge_call()) == server.content
+        endpoint.forget(judge_call(), "garbage")  # by one who shared the first reply, and is late to read it
+        assert await endpoint.answer(judge_call()) == server.content
+        await endpoint.stop()
+    assert len(server.requests) == 2
+
+
+async def test_what_is_under_way_is_not_forgotten():
+    with FakeModelServer() as server:
+        server.hold()
+        endpoint = judge(server)
+        waiting = asyncio.create_task(endpoint.answer(judge_call()))
+        await until(lambda: server.under_way)
+        endpoint.forget(judge_call(), "an older reply")
+        server.release()
+        assert await waiting == await endpoint.answer(judge_call())
+        await endpoint.stop()
+    assert len(server.requests) == 1
+
+
 @pytest.mark.parametrize("open_endpoint", [judge, preference])
 @pytest.mark.parametrize(
     ("word", "status", "reason"),

@@ -24,6 +24,13 @@ def test_conformance(case):
         ("7.5", 7.5), ("-5", -5), ("A.", "A"), ("(a)", "A"), ("vitamin A", "Vitamin A"), ("}])", "}])"), ("+", "+"),
         ("cat", ["dog", "cat"]), ("\uff21\uff22", "ab"), ("True", True), ("x\n y", "x y"), ("3.5", "3.5."),
         ("the", "The"), ("Straße", "strasse"),
+        # punctuation that only looks like an operator
+        ("well-known", "well known"), ("Paris - France", "Paris, France"), ("Paris!", "Paris"), ("Yes!", "yes"),
+        ("- Paris", "Paris"), ("* 5", "5"), ("**Paris**", "Paris"), ("# Paris", "Paris"), ("> Paris", "Paris"),
+        ("Apollo-11", "Apollo 11"), ("+5", "5"), ("= 5", "5"), ("5**", "5"), ("pre- and postwar", "pre and postwar"),
+        # operators, however they are spaced
+        ("- 5", "-5"), ("-$5", "- $5"), ("x + y", "x+y"), ("x = -5", "x=-5"), ("10 - 5", "10-5"), ("5 %", "5%"),
+        ("a / b", "a/b"), ("< 5", "<5"), ("C++.", "C++"), ("x - 5", "x-5"), ("O-", "o-"),
     ],
 )  # fmt: skip
 def test_right(answer, reference):
@@ -36,6 +43,10 @@ def test_right(answer, reference):
         ("5", "-5"), ("35", "3.5"), ("3 5", "3.5"), ("12", "1/2"), ("1 2", "1/2"), ("}}", "}])"), (")", "}"),
         ("vitamin", "vitamin A"), ("a or b", "a"), ("not a cat", "cat"), ("cat, dog", ["cat", "dog"]), ("", "x"),
         ("-", "+"),
+        ("- 5", "5"), ("-$5", "$5"), ("<5", "5"), (">5", "<5"), ("> 5", "5"), ("5%", "5"), ("~5", "5"), ("#5", "5"),
+        ("5!", "5"), ("n!", "n"), ("x+y", "x-y"), ("x + y", "x - y"), ("a*b", "a/b"), ("a * b", "a b"), ("x^2", "x 2"),
+        ("x=5", "x 5"), ("C++", "C"), ("C#", "C"), ("A*", "A"), ("O-", "O+"), ("O-", "O"), ("AB- blood", "AB blood"),
+        ("-x", "x"), ("- x", "x"), ("-infinity", "infinity"), ("5, -3", "5-3"), ("below - 5", "below 5"),
         ("<think>cat", "cat"), ("<think>cat</think>", "cat"), ("\u0421at", "cat"), ("The answer is cat", "cat"),
     ],
 )  # fmt: skip

@@ -60,6 +60,15 @@ RIGHT = [
     ("\\begin{pmatrix} 1 & 0.5 \\\\ 1/3 & 4 \\end{pmatrix}", "\\begin{pmatrix} 1 & 1/2 \\\\ 1/3 & 4 \\end{pmatrix}"),
     ("F_n = \\sum_{k=0}^{n-1} F_{n-k-1} F_k", "F_n = \\sum_{k=0}^{n-1} F_k F_{n-k-1}"),
     ("1, 2, 3", "x = 1, y = 2, z = 3"), ("3 \\sqrt 2", "3\\sqrt{2}"), ("\\sqrt23", "3\\sqrt2"),
+    # units of a reference, and letters that are none
+    ("5", "5cm"), ("5", "5\\text{ cm}"), ("5", "5\\mathrm{m/s}"), ("25", "25cm^{2}"), ("12", "12\\text{ apples}"),
+    ("10", "10weeks"), ("6", "6\\text{ P.M.}"), ("5", "5 N m"), ("5 g", "5g"), ("5 Meters", "5 meters"),
+    ("90 Degrees", "90^\\circ"), ("\\sqrt{2}", "\\sqrt{2}\\text{ cm}"), ("5 MW", "5\\text{ MW}"),
+    ("2*x", "2x"), ("x+x", "2x"), ("2ba", "2ab"), ("-y+2x", "2x-y"), ("0.5x", "\\frac{x}{2}"), ("2 x", "2x"),
+    ("A\\cdot B", "AB"), ("BA", "AB"),
+    # relations and intervals; infinities
+    ("(-3,5)", "-3<x<5"), ("-3\\le x\\le 5", "[-3,5]"), ("-\\infty<x<3", "(-\\infty,3)"), ("(3,\\infty)", "x>3"),
+    ("2\\infty", "\\infty"), ("-|\\infty|", "-\\infty"), ("1", "\\sec 0"), ("\\sqrt{2}", "\\csc(\\pi/4)"),
 ]  # fmt: skip
 
 WRONG = [
@@ -104,11 +113,30 @@ WRONG = [
     ("28 percent", "28"), ("28 pct", "0.28\\%"),
     # words
     ("B", "A"), ("no", "yes"), ("sye", "yes"), ("not Monday", "Monday"), ("9", [7, 8]),
+    # the coefficient of a variable
+    ("2", "2x"), ("-3", "-3x"), ("1/2", "\\frac{1}{2}x"), ("3", "3i"), ("2", "2e"), ("2", "2ab"), ("2", "2 x y"),
+    ("2", "2x-y"), ("2", "2 m g"), ("3", "3 sin x"), ("(2,3)", "(2x,3)"), ("\\{2,3\\}", "\\{2x,3\\}"),
+    ("\\sqrt{2}", "\\sqrt{2}s"), ("2\\pi", "2\\pi h"), ("\\pi r^2", "\\pi r^2 h"), ("7t", "7"), ("7ab", "7"),
+    ("\\begin{pmatrix}2\\\\3\\end{pmatrix}", "\\begin{pmatrix}2x\\\\3\\end{pmatrix}"),
+    # two numbers for the interval between them
+    ("-3<x<5", "-3, 5"), ("1,2", "1<x<2"), ("-3<x<5", "\\{-3,5\\}"), ("-3<x<5", "x=-3,5"), ("-1<x<1", "\\pm 1"),
+    ("\\{1,2\\}", "1<x<2"), ("\\pm 1", "-1<x<1"), ("\\pm 1", "(-1,1)"), ("x=-3, x=5", "-3<x<5"),
+    # no value, or an infinite one
+    ("\\sec 0", "5"), ("\\cot 0", "5"), ("\\csc 0", "5"), ("(\\cot 0,1)", "(5,1)"), ("x+\\cot 0", "x+5"),
+    ("1.5", "\\csc(\\pi/2)"), ("-\\infty", "\\infty"), ("-|\\infty|", "\\infty"), ("\\frac{1}{\\infty}", "0"),
+    ("\\arctan\\infty", "\\frac{\\pi}{2}"), ("\\pm|\\infty|", "\\pm 5"), ("\\sqrt{\\infty}x", "5x"),
+    # units and variables have a case
+    ("2N", "2n"), ("5 MW", "5 mW"), ("3I", "3i"), ("AB", "ab"), ("pq", "PQ"), ("Ax", "ax"), ("\\theta", "\\Theta"),
+    ("\\omega", "\\Omega"), ("\\delta", "\\Delta"), ("\\overline{ab}", "\\overline{AB}"),
+    # more operations
+    ("25 \\mod 13", "12"), ("\\cot(\\pi/4)", "1"), ("\\sec 0", "1"), ("\\csc(\\pi/2)", "1"), ("\\sinh(0)", "0"),
+    ("\\cosh(0)", "1"), ("\\tanh(0)", "0"), ("\\operatorname{arsinh}(0)", "0"), ("\\Gamma(5)", "24"),
+    ("\\begin{vmatrix}3&0\\\\0&4\\end{vmatrix}", "12"), ("\\det\\begin{pmatrix}3&0\\\\0&4\\end{pmatrix}", "12"),
 ]  # fmt: skip
 
 UNREADABLE = [
     None, "", "  ", "$$", True, {}, {"a": 1}, [], [None], ["7", ""], float("nan"), float("inf"), 10**5000, "9" * 300,
-    "\\frac{", "???", "9^{9^{9^9}}", "2004!", "{" * 50, "x" * 5000,
+    "\\frac{", "???", "9^{9^{9^9}}", "2004!", "{" * 50, "x" * 5000, "\\cot 0",
 ]  # fmt: skip
 
 
@@ -136,6 +164,19 @@ def test_an_unfinished_answer_is_accepted_where_asked():
     assert verify_math("3+4", "7", evaluated=False).equal
     assert verify_math("5!", 120, evaluated=False).equal
     assert not verify_math("3+5", "7", evaluated=False).equal
+    assert verify_math("\\sec 0", "1", evaluated=False).equal
+    assert not verify_math("\\sec 0", "5", evaluated=False).equal
+
+
+@pytest.mark.parametrize("evaluated", [True, False])
+@pytest.mark.parametrize(
+    "answer",
+    ["|\\infty|", "\\infty^2", "\\sqrt{\\infty}", "\\frac{\\infty}{2}", "\\artanh 1", "\\infty-\\infty", "\\ln 0",
+     "0^{-1}"],
+)  # fmt: skip
+def test_an_infinity_is_no_number(answer, evaluated):
+    for number in range(-20, 21):
+        assert not verify_math(answer, number, evaluated=evaluated).equal
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 """Formal proofs, against a program that speaks like Lean: no real one is needed."""
 
+import json
+import sys
+
 import pytest
 
 from rewards.registry import load_tasks
 from rewards.types import RewardRequest, RewardResult
-from rewards.verifiers.lean import find_refusal, make_file, read_proof, read_statement
+from rewards.verifiers.lean import find_refusal, make_file, read_proof, read_statement, read_verdict
 from tests.fakes import write_fake_lean
 
 TASK = load_tasks()["math_proof_lean"]
@@ -87,9 +90,79 @@ def test_the_statement_is_the_references_and_the_name_cannot_be_guessed():
     file = make_file(statement, "by\n  omega", "7f")
     assert file.text.splitlines() == [
         "import Mathlib", "namespace Check7f", f"{STATEMENT} :=", "  by", "    omega", "", "end Check7f",
+        "namespace Alone7f", f"{STATEMENT} :=", "  sorry", "", "end Alone7f",
         "#print axioms Check7f.t'",
     ]  # fmt: skip
-    assert (file.proof_line, file.check_line) == (4, 8)
+    assert (file.statement_line, file.proof_line, file.alone_line, file.check_line) == (3, 4, 9, 13)
+
+
+def said(line, data, severity="error"):
+    """A message as Lean 4 writes it."""
+    place = {"pos": {"column": 8, "line": line}, "endPos": {"column": 10, "line": line}, "keepFullRange": False}
+    return json.dumps({"severity": severity, **place, "kind": "[anonymous]", "fileName": "Proof.lean", "data": data})
+
+
+CIRCLE = "fail to show termination, possible errors with encountered parameters:\nstructural recursion cannot be used"
+UNKNOWN = "unknown identifier 'X'"
+SORRY = said(9, "declaration uses 'sorry'", "warning")
+CLEAN = said(13, "'Check7f.t'' does not depend on any axioms", "information")
+
+
+@pytest.mark.parametrize(
+    ("messages", "score", "reason"),
+    [
+        (
+            [said(3, CIRCLE), SORRY, said(13, "'Check7f.t'' depends on axioms: [sorryAx]", "information")],
+            0,
+            "line 3: fail",
+        ),
+        ([said(3, "(kernel) deep recursion detected"), SORRY], 0, "line 3: (kernel)"),
+        ([said(5, "unsolved goals"), SORRY], 0, "line 5: unsolved"),
+        ([said(14, "unterminated comment")], 0, "line 14"),
+        ([said(7, "unexpected token 'end'; expected ')'"), SORRY], 0, "line 7"),
+        ([said(1, "unknown module prefix 'Mathlib'")], None, "the statement: unknown module"),
+        ([said(3, UNKNOWN), said(9, UNKNOWN)], None, "the statement: unknown identifier"),
+        ([said(9, UNKNOWN), said(3, UNKNOWN), said(5, "unsolved goals")], None, "the statement: unknown identifier"),
+        ([said(4, "unexpected token 'by'"), said(10, "unexpected token 'sorry'")], None, "the statement: unexpected"),
+        ([said(3, CIRCLE), said(10, "an error of another place")], 0, "line 3: fail"),
+        ([SORRY, CLEAN], 1, "proved"),
+        ([said(9, "declaration uses 'sorry'"), CLEAN], 1, "proved"),
+        ([said(9, "unterminated string literal")], 0, "does not say"),
+    ],
+)
+def test_an_error_is_the_statements_only_where_it_has_it_without_a_proof(messages, score, reason):
+    file = make_file(read_statement({"statement": STATEMENT, "header": "import Mathlib"}), "by\n  omega", "7f")
+    found, why = read_verdict("\n".join(messages), file)
+    assert found == score
+    assert reason in why
+
+
+def test_the_lines_of_a_long_statement_are_told_apart_from_those_of_its_proof():
+    file = make_file(read_statement("theorem t\n  (a : Nat)\n  : a = a"), "by\n  rfl", "7f")
+    assert [file.text.splitlines()[line - 1] for line in (file.statement_line, file.alone_line)] == ["theorem t"] * 2
+    second, third = file.statement_line + 1, file.statement_line + 2
+    assert read_verdict(said(second, UNKNOWN) + "\n" + said(file.alone_line + 1, UNKNOWN), file)[0] is None
+    assert read_verdict(said(third, UNKNOWN) + "\n" + said(file.alone_line + 1, UNKNOWN), file)[0] == 0
+
+
+@pytest.mark.parametrize(("is_in_both", "score", "status"), [(False, 0, "ok"), (True, None, "unscorable")])
+def test_a_proof_by_itself_is_wrong_and_not_the_reference(tmp_path, monkeypatch, is_in_both, score, status):
+    lean = tmp_path / "lean"
+    lean.write_text(
+        f"#!{sys.executable}\n"
+        "import json, sys\n"
+        "lines = open(sys.argv[-1]).read().splitlines()\n"
+        "places = [number for number, line in enumerate(lines, 1) if line.startswith('theorem')]\n"
+        f"for number in places[:{1 + is_in_both}]:\n"
+        f"    print(json.dumps(dict(severity='error', pos=dict(line=number, column=8), data={CIRCLE!r})))\n"
+        "sys.exit(1)\n"
+    )
+    lean.chmod(0o755)
+    monkeypatch.setenv("SHARPEN_LEAN", str(lean))
+    monkeypatch.setenv("SHARPEN_UNSAFE_LOCAL", "1")
+    result = judge("by exact t' a b")
+    assert (result.score, result.status) == (score, status)
+    assert "fail to show termination" in result.reason
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from rewards.client import MAX_LINE_BYTES
 from rewards.scorer import Scorer, ScorerConfig
 from rewards.types import RewardRequest
 
@@ -88,6 +89,32 @@ async def test_nonsense_is_an_error_and_never_a_score(scorer, kind):
     (result,) = await scorer.score([RewardRequest(task="returns", response=kind)])
     assert (result.score, result.status) == (None, "error")
     assert result.reason
+
+
+async def test_a_result_is_cut_to_what_a_line_of_the_service_holds(tmp_path):
+    plugin = tmp_path / "verbose.py"
+    plugin.write_text(
+        "from rewards.registry import reward\n"
+        "from rewards.types import RewardResult\n"
+        "@reward('verbose')\n"
+        "def verbose(request):\n"
+        "    count, length = map(int, request.response.split())\n"
+        "    names = [f'{n}'.ljust(length, '\\ud800') for n in range(count)]\n"
+        "    text = '\\x00' * length\n"
+        "    return RewardResult(score=1, components=dict.fromkeys(names, 0.1 + 0.2), extracted=text, reason=text,"
+        " verifier=text)\n"
+    )
+    async with Scorer(ScorerConfig(plugins=[str(plugin)])) as scorer:
+        whole, most, huge = await scorer.score(
+            [RewardRequest(task="verbose", response=response) for response in ("2 3", "256 40", "1000 1000000")]
+        )
+    assert (len(whole.components), whole.reason, whole.extracted) == (2, "\0\0\0", "\0\0\0")
+    assert (len(most.components), most.reason) == (256, "\0" * 40), "all of them, and the reason says nothing of them"
+    assert (huge.score, huge.status, len(huge.components)) == (1, "ok", 256)
+    assert {len(name) for name in huge.components} == {200}
+    assert (len(huge.reason), len(huge.extracted), len(huge.verifier)) == (500, 4_096, 200)
+    assert huge.reason.endswith(" (without 744 of 1000 components)")
+    assert len(huge.model_dump_json()) < MAX_LINE_BYTES / 4
 
 
 @pytest.mark.parametrize(

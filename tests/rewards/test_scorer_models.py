@@ -92,6 +92,33 @@ async def test_calls_that_are_none_are_an_error(scorer, server, response, reason
     assert server.requests == []
 
 
+async def test_a_call_that_is_no_json_costs_only_its_own_score(server, tmp_path):
+    plugin = tmp_path / "calls_without_json.py"
+    plugin.write_text(
+        "import datetime\n"
+        "from rewards.calls import JudgeCall\n"
+        "from rewards.registry import reward\n"
+        "VALUES = {'date': datetime.date(2025, 1, 1), 'NaN': float('nan'), 'keys': {(1, 2): 3}, 'pair': (1, {2: 3})}\n"
+        "def ask(request):\n"
+        "    return [JudgeCall(messages=[{'content': VALUES[request.response]}], response_schema={})]\n"
+        "@reward('calls_without_json', ask=ask)\n"
+        "def judge(request, replies):\n"
+        "    return 1.0\n"
+    )
+    judge = JudgeConfig(url=f"{server.url}/v1", model="j", canaries=False, **FAST)
+    bad = [RewardRequest(task="calls_without_json", response=response) for response in ("date", "NaN", "keys", "pair")]
+    async with Scorer(ScorerConfig(plugins=[str(plugin)], judge=judge)) as scorer:
+        before, *failed, plain, after = await scorer.score([HONEST, *bad, HONEST])
+    assert [result.score for result in (before, plain, after)] == [1, 1, 1]
+    assert [(result.score, result.status) for result in failed] == [(None, "error")] * 3
+    for result, reason in zip(
+        failed, ["date is not JSON serializable", "not JSON compliant", "keys must be"], strict=True
+    ):
+        assert result.reason.startswith("ValueError: the task's calls are no plain JSON: ")
+        assert reason in result.reason
+    assert [body["messages"] for body in server.requests] == [[{"content": [1, {"2": 3}]}]]
+
+
 @pytest.mark.parametrize(
     ("reply", "status", "reason"),
     [
@@ -137,6 +164,18 @@ async def test_a_verdict_that_is_none_is_our_failure(scorer, server, verdict):
     (result,) = await scorer.score([request])
     assert (result.score, result.status) == (None, "error")
     assert "unparseable" in result.reason
+
+
+async def test_a_judge_is_asked_anew_after_a_reply_that_is_no_verdict(scorer, server):
+    request = RewardRequest(task="reference_judge", question="anew?", response="It is Sydney", reference="Canberra")
+    server.content = "I think that"
+    garbage = await scorer.score([request] * 3)
+    assert [result.status for result in garbage] == ["error"] * 3
+    assert len(server.requests) == 1, "equal calls under way still share one request"
+    server.content = '{"verdict": "correct"}'
+    results = await scorer.score([request] * 3) + await scorer.score([request])
+    assert [result.score for result in results] == [1] * 4
+    assert len(server.requests) == 2, "and what can be read is kept"
 
 
 async def test_waiting_for_a_model_takes_no_worker(scorer, server):
