@@ -5,7 +5,7 @@ import logging
 from fractions import Fraction
 from typing import Any
 
-from rewards.verifiers.numbers import Number, ends_in_variable
+from rewards.verifiers.numbers import Number, has_unit
 
 MIN_ROUNDED_PLACES = 6
 SAME_SIZE = 1e-6
@@ -25,14 +25,23 @@ def read_expression(text: str) -> list[Any]:
     from latex2sympy2_extended import NormalizationConfig
     from math_verify import LatexExtractionConfig, parse
 
-    text = text.replace("**", "^")
-    # Its own units are any last letters that are the name of one: `2ab` would be 2, and `\pi r^2 h` be `\pi r^2`.
-    normalization = NormalizationConfig(
-        units=not ends_in_variable(text), malformed_operators=True, nits=True, boxed="all"
-    )
+    # Math-Verify itself would take off any last letters that may be a unit: `2ab` would be 2.
+    normalization = NormalizationConfig(units=False, malformed_operators=True, nits=True, boxed="all")
     configs = [LatexExtractionConfig(boxed_match_priority=0, normalization_config=normalization)]
+    text = _without_unit(text.replace("**", "^"))
     found = parse(f"\\boxed{{{text}}}", configs, parsing_timeout=None, raise_on_error=False)
     return found if any(not isinstance(item, str) for item in found) else []
+
+
+def _without_unit(text: str) -> str:
+    """Text without one or two words at its end that Math-Verify takes for units, and we for no variables."""
+    from latex2sympy2_extended.math_normalization import unit_superscript_regex, units_regex
+
+    text = unit_superscript_regex.sub("", text).strip() or text
+    for _ in range(2):
+        if has_unit(text):
+            text = units_regex.sub(r"\1", text).strip() or text
+    return text
 
 
 @functools.lru_cache(maxsize=1024)
@@ -72,8 +81,8 @@ def _same(golds: list[Any], targets: list[Any]) -> bool:
         return False  # before SymPy tries to simplify a difference
     if _is_infinite(target) and not _is_infinite(gold):
         return False  # of such a difference, SymPy says by chance whether it is nothing
-    if _is_infinite(gold) and all(map(_is_constant, (gold, target))):
-        return bool(gold.doit() == target.doit() in (oo, -oo))  # evalf(-|oo|) is oo
+    if all(map(_is_constant, (gold, target))) and gold.evalf(DIGITS) in (oo, -oo):
+        return bool(gold.doit() == target.doit())  # -|oo| in digits is oo
     return bool(verify(golds, targets, allow_set_relation_comp=True, timeout_seconds=None, raise_on_error=False))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from rewards.response import clean
 from rewards.verifiers.expressions import read_reference, same_expression, same_rounded
 from rewards.verifiers.magnitude import magnitude, of_other_size
-from rewards.verifiers.numbers import MAX_DIGITS, Number, parse_number, plain, same_number
+from rewards.verifiers.numbers import MAX_DIGITS, Number, has_unit, parse_number, plain, same_number
 from rewards.verifiers.shapes import Items, split_items, without_names
 
 MAX_CHARS = 4_096
@@ -176,6 +176,8 @@ def _verify_side(answer: str, gold: str, *, evaluated: bool) -> Verdict:
         return Verdict(False, "the operation asked for is still in the answer")
     if evaluated and _UNFINISHED.search(answer) and not _UNFINISHED.search(gold):
         return Verdict(False, "the operation asked for is still in the answer")
+    if has_unit(answer) and not has_unit(gold) and parse_number(gold):
+        return Verdict(False, "a unit that the reference does not have")
     if _MISREAD.search(answer) or _MISREAD.search(gold):
         return Verdict(False, "not the same text, and in a notation with more than one reading")
     if number is not None and number.places and number.value.denominator > 1:

@@ -10,7 +10,9 @@ _SPACING = re.compile(r"(?<!\\)\\(?:[,;:! ]|(?:left|right|displaystyle|quad|qqua
 _THOUSANDS = re.compile(r"(?<=\d)(?:(?:\\,|\{,\}|\\!,|\\ )(?=\d{3}(?!\d))|,\\! ?(?=\d))")
 _GROUPED = re.compile(r"[+-]?\d{1,3}(?: \d{3})+(?=$| \d+/\d+|\.\d| ?[^\d\s/,.])")
 _BETWEEN_MATHS = re.compile(r" ?(?<!\\)\$(,? (?:and|or) |, ?)\$ ?")
-_WRAPPER = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|operatorname|mbox|mathcal)\s?\{([^{}]*)\}")
+_WRAPPER = re.compile(
+    r"\\(?:text|mathrm|textbf|textrm|textnormal|mathbf|textit|operatorname|mbox|mathcal)\s?\{([^{}]*)\}"
+)
 _PI = re.compile(r"(?<![\\A-Za-z])pi(?![A-Za-z])")
 _ROOT = re.compile(r"√\s?(?:\(([^()]*)\)|(\w+))")
 _SYMBOLS = {
@@ -131,8 +133,8 @@ def parse_rational(text: str) -> Fraction | None:
     return number.value if number and not number.unit and not number.percent else None
 
 
-def ends_in_variable(text: str) -> bool:
-    r"""Whether a text's last letters are variables: `2ab`, `\sqrt{2}s` and `\pi r^2 h`, but not `\sqrt{3} cm`."""
+def has_unit(text: str) -> bool:
+    r"""Whether a text's last letters are a unit: `\sqrt{3} cm`; not so in `2ab`, `\sqrt{2}s` and `\pi r^2 h`."""
     found = _LAST_LETTERS.search(text)
     if found is None:
         return False
@@ -141,8 +143,8 @@ def ends_in_variable(text: str) -> bool:
     if touches or len(found.group()) == 1:  # a single letter, or one that touches, is a unit of numbers alone
         after_number = before.rstrip()[-1:].isdigit() or before.rstrip().endswith(("}", ")"))
         if not after_number or re.search("[A-Za-z]", _COMMAND.sub(" ", before)):
-            return True
-    return not _is_unit(found.group(), touches)
+            return False
+    return _is_unit(found.group(), touches)
 
 
 def _is_unit(unit: str, touches: bool) -> bool:

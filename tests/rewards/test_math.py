@@ -64,11 +64,13 @@ RIGHT = [
     ("5", "5cm"), ("5", "5\\text{ cm}"), ("5", "5\\mathrm{m/s}"), ("25", "25cm^{2}"), ("12", "12\\text{ apples}"),
     ("10", "10weeks"), ("6", "6\\text{ P.M.}"), ("5", "5 N m"), ("5 g", "5g"), ("5 Meters", "5 meters"),
     ("90 Degrees", "90^\\circ"), ("\\sqrt{2}", "\\sqrt{2}\\text{ cm}"), ("5 MW", "5\\text{ MW}"),
+    ("\\pi r^2h", "\\pi r^2 h\\text{ cm}"), ("125", "125\\textnormal{ miles}"),
     ("2*x", "2x"), ("x+x", "2x"), ("2ba", "2ab"), ("-y+2x", "2x-y"), ("0.5x", "\\frac{x}{2}"), ("2 x", "2x"),
     ("A\\cdot B", "AB"), ("BA", "AB"),
     # relations and intervals; infinities
     ("(-3,5)", "-3<x<5"), ("-3\\le x\\le 5", "[-3,5]"), ("-\\infty<x<3", "(-\\infty,3)"), ("(3,\\infty)", "x>3"),
-    ("2\\infty", "\\infty"), ("-|\\infty|", "-\\infty"), ("1", "\\sec 0"), ("\\sqrt{2}", "\\csc(\\pi/4)"),
+    ("2\\infty", "\\infty"), ("-|\\infty|", "-\\infty"), ("\\pi/2", "\\arctan\\infty"),
+    ("1", "\\sec 0"), ("\\sqrt{2}", "\\csc(\\pi/4)"),
 ]  # fmt: skip
 
 WRONG = [
@@ -117,6 +119,7 @@ WRONG = [
     ("2", "2x"), ("-3", "-3x"), ("1/2", "\\frac{1}{2}x"), ("3", "3i"), ("2", "2e"), ("2", "2ab"), ("2", "2 x y"),
     ("2", "2x-y"), ("2", "2 m g"), ("3", "3 sin x"), ("(2,3)", "(2x,3)"), ("\\{2,3\\}", "\\{2x,3\\}"),
     ("\\sqrt{2}", "\\sqrt{2}s"), ("2\\pi", "2\\pi h"), ("\\pi r^2", "\\pi r^2 h"), ("7t", "7"), ("7ab", "7"),
+    ("2x\\text{ cm}", "2x"), ("2x-y cm", "2x-y"),
     ("\\begin{pmatrix}2\\\\3\\end{pmatrix}", "\\begin{pmatrix}2x\\\\3\\end{pmatrix}"),
     # two numbers for the interval between them
     ("-3<x<5", "-3, 5"), ("1,2", "1<x<2"), ("-3<x<5", "\\{-3,5\\}"), ("-3<x<5", "x=-3,5"), ("-1<x<1", "\\pm 1"),
