@@ -34,7 +34,7 @@ from rollout.sampler import EngineHandle, EngineLost, Sampler
 from rollout.types import SamplingParams
 
 NO_ANSWER_S = 60.0
-MAX_CALLS = 65_536  # to an engine at once: beyond them Ray keeps even the question for its pulse waiting
+MAX_CALLS = 65_536  # to an actor at once: beyond them Ray keeps even the question for its pulse waiting
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from rewards.calls import Call, Reply
 from rewards.endpoint import EndpointConfig
 from rewards.scorer import Scorer, ScorerConfig
 from rewards.types import RewardRequest, RewardResult
-from rl.cluster import NO_ANSWER_S, answer_within, end_actor, enter_together, gone
+from rl.cluster import MAX_CALLS, NO_ANSWER_S, answer_within, end_actor, enter_together, gone
 from rl.faults import ScorerLost
 from rl.models import resolve_model
 from rl.nodes import Session
@@ -79,7 +79,7 @@ async def open_scorer(config: ScorerConfig, folder: Path, *, on_cluster: bool = 
         config = config.model_copy(update=dict(zip(served, opened, strict=True)))
         actor_class: Any = ray.remote(Scorer)
         options = Session.places.actor_options(scorer_role(config))
-        actor = actor_class.options(max_concurrency=1000, **options).remote(config)
+        actor = actor_class.options(max_concurrency=MAX_CALLS, **options).remote(config)
         await answer_within(actor.start.remote(), SCORER_START_S, "start of the reward scorer")
         try:
             yield RayScorer(actor, timeout_s=SCORE_LIMIT_S)
