@@ -21,7 +21,7 @@ from rewards.calls import JudgeCall, ModelFailure
 from rewards.client import HttpScorerConfig
 from rewards.endpoint import EndpointConfig
 from rewards.judge import JudgeConfig, open_judge
-from rewards.ray_loopback import SWITCH, loopback_alone, private_folder
+from rewards.ray_loopback import LOOPBACK, SWITCH, loopback_alone, private_folder
 from rl.config_file import load_config
 from rl.deepspeed_checkpoint import read_as_data
 from rl.launch import write_config, write_report
@@ -213,10 +213,13 @@ def listening(process):
 
 
 def call(host, port, environment):
-    """Whether a program becomes a driver of the cluster; Ray tries on for long with a token that is refused."""
+    """Whether a program becomes a driver of the cluster; Ray tries on for long with a token that is refused.
+
+    It must want loopback as the cluster does: else Ray puts the machine's outer address in the place of 127.0.0.1.
+    """
     command = [sys.executable, "-c", CALL.format(address=f"{host}:{port}")]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=45, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment | LOOPBACK)
     except subprocess.TimeoutExpired:
         return False
     return done.returncode == 0 and "in 1" in done.stdout
