@@ -24,6 +24,7 @@ from rl.waits import bound_of
 
 ROOT = Path(__file__).parents[1]
 RUN_LIMIT_S = 7200
+SAME_WORK = "loss.entropy.coefficient=1.0e-9"  # with such a term groups without signal are computed, too
 CORRECTIONS = {"corrected": "decoupled", "uncorrected": "none"}
 
 Rows = list[dict[str, Any]]
@@ -82,7 +83,7 @@ def throughput(options: argparse.Namespace) -> dict[str, Any]:
     for turn in range(options.repeats):
         order = options.staleness if turn % 2 == 0 else options.staleness[::-1]
         for steps in order:
-            rows = run(options, f"staleness-{steps}-turn-{turn}", f"max_staleness={steps}", f"seed={turn}")
+            rows = run(options, f"staleness-{steps}-turn-{turn}", f"max_staleness={steps}", f"seed={turn}", SAME_WORK)
             arms[steps].append(speed(rows, steps, num_skipped))
     result: dict[str, Any] = {}
     for steps, turns in sorted(arms.items()):
