@@ -10,8 +10,8 @@ TOP_PAD_BYTES = 64 * 2**20
 def keep_freed_memory() -> bool:
     """Have glibc keep what this process frees, for its next step; False where the C library is another one.
 
-    By default it gives large pieces back at once, and each page of the next one costs a page fault: a sixth of a
-    learner's update of SmolLM2 on a CPU.
+    By default it gives large pieces back at once until it has adapted, and each page of the next one costs a page
+    fault: a sixth of the first updates of SmolLM2 on a CPU.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
