@@ -113,13 +113,12 @@ def product_turn(
     row = product(rng, digits=digits, describe=False)
     question, result = row["prompt"][-1]["content"], row["reference"]["state"]["handed_in"]
     expression = question.removeprefix("What is ").removesuffix("?")
-    turn = _turn if thinks else _plain_turn
-    calculate = turn(f"{expression}, I ask.", write_call("calculate", expression=expression))
+    calculate = _turn(f"{expression}, I ask.", write_call("calculate", expression=expression), thinks)
     if rng.random() < 0.5:
         told = {"role": "tool", "content": calculator.calculate(expression)}
-        turns = [calculate, told, turn(f"It is {result}.", write_call("hand_in", result=result))]
+        turns = [calculate, told, _turn(f"It is {result}.", write_call("hand_in", result=result), thinks)]
     elif rng.random() < guess_share:
-        turns = [turn(f"{expression}, I know.", write_call("hand_in", result=result))]
+        turns = [_turn(f"{expression}, I know.", write_call("hand_in", result=result), thinks)]
     else:
         turns = [calculate]
     return {"messages": [*row["prompt"], *turns], "thinking": thinks or None}
@@ -161,12 +160,9 @@ def _messages(question: str, tools: tuple[dict[str, Any], ...]) -> list[dict[str
     return [*system, {"role": "user", "content": question}]
 
 
-def _turn(thinking: str, call: str) -> dict[str, str]:
-    return {"role": "assistant", "content": f"{THINK_OPEN}\n{thinking}\n{THINK_CLOSE}\n\n{call}"}
-
-
-def _plain_turn(thinking: str, call: str) -> dict[str, str]:
-    return {"role": "assistant", "content": call}
+def _turn(thinking: str, call: str, thinks: bool) -> dict[str, str]:
+    block = f"{THINK_OPEN}\n{thinking}\n{THINK_CLOSE}\n\n" if thinks else ""
+    return {"role": "assistant", "content": block + call}
 
 
 def _factors(rng: random.Random, digits: Sequence[int]) -> tuple[int, int]:
