@@ -31,6 +31,7 @@ from rollout.chat import Chat
 from rollout.engine import Completion, Engine, EngineConfig
 from rollout.environments.sampler import EnvironmentSampler
 from rollout.sampler import EngineHandle, EngineLost, Sampler
+from rollout.turns import Turns
 from rollout.types import SamplingParams
 
 NO_ANSWER_S = 60.0
@@ -179,6 +180,9 @@ class RayEngine:
     async def progress(self) -> int:
         return await self._call(self.actor.progress.remote())
 
+    async def sleep(self) -> None:
+        await self._call(self.actor.sleep.remote())
+
     async def begin_update(self) -> None:
         await self._call(self.actor.begin_update.remote())
 
@@ -202,10 +206,15 @@ async def start_engine(
     import ray
 
     actor_class: Any = ray.remote(Engine)
-    options = Session.places.actor_options(engine_role(config, model, kind), index)
+    role = engine_role(config, model, kind)
+    beside = await Session.places.beside_ranks(role, index)
+    options = Session.places.actor_options(role, index, beside)
+    shared_gpus = None if beside is None else beside.gpus
     while True:
         nodes_before = living_ids()
-        actor = actor_class.options(max_concurrency=MAX_CALLS, **options).remote(model, config, stops, seed)
+        actor = actor_class.options(max_concurrency=MAX_CALLS, **options).remote(
+            model, config, stops, seed, shared_gpus
+        )
         engine = RayEngine(actor, f"{kind} {index}")
         try:
             await answer_within(engine._call(actor.start.remote()), config.start_timeout_s, f"start of {engine.name}")
@@ -229,6 +238,7 @@ async def open_sampler(
 
     engines = await asyncio.gather(*(start(index) for index in range(config.num_engines)))
     async with EnvironmentSampler(list(engines), Chat(model), config, start, find_environment) as sampler:
+        sampler.turns = Turns(Session.places.config.shares(kind))
         try:
             yield sampler
         finally:

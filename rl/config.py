@@ -12,6 +12,7 @@ from rl.checkpoint import CheckpointConfig
 from rl.cluster import RayConfig
 from rl.evals import EvalConfig
 from rl.filters import build_group_filter
+from rl.layout import check_colocated
 from rl.learner import LearnerConfig
 from rl.log import LogConfig
 from rl.losses import LossConfig, needs_every_token
@@ -43,12 +44,23 @@ class RecipeConfig(BaseModel):
         {"num_steps", "checkpoint", "evals", "log", "hardware", "ray"}
     )
 
+    takes_turns: ClassVar[bool] = False  # whether engines may share GPUs with the learner
+
     recipe: str
     seed: int = 0
     num_steps: int = Field(0, ge=0)  # 0: a recipe that takes no steps
     log: LogConfig = LogConfig()
     ray: RayConfig = RayConfig()
     hardware: HardwareConfig | None = None
+
+    @model_validator(mode="after")
+    def _may_take_turns(self) -> Self:
+        if self.ray.placement.layout == "colocated" and not self.takes_turns:
+            raise ValueError(
+                f"ray.placement.layout is colocated, which recipe {self.recipe} cannot be: engines take turns with the "
+                "learner in grpo and distill"
+            )
+        return self
 
     def in_words(self) -> str:
         """What the run does, in plain words."""
@@ -87,6 +99,8 @@ def check_training_sampling(sampling: SamplingParams, engine: EngineConfig) -> N
 class GRPOConfig(RecipeConfig):
     """Reasoning RL: groups of responses to each prompt, judged, and learned from with a policy gradient."""
 
+    takes_turns: ClassVar[bool] = True
+
     recipe: Literal["grpo"] = "grpo"
     model: str
     num_steps: int = Field(gt=0)
@@ -114,6 +128,8 @@ class GRPOConfig(RecipeConfig):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         build_group_filter(self.group_filters)
+        if self.ray.placement.layout == "colocated":
+            check_colocated(self.engine, self.learner, self.max_staleness)
         check_engine(self.engine.thinking_budget, self.prompts.sources, self.evals)
         check_training_sampling(self.sampling, self.engine)
         if self.overlong_cache_tokens >= self.sampling.max_tokens:

@@ -1,6 +1,6 @@
 """The config of on-policy distillation."""
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,7 @@ from rl.checkpoint import CheckpointConfig
 from rl.config import RecipeConfig, check_training_sampling, updates_in_words
 from rl.divergence_head import DivergenceConfig
 from rl.evals import EvalConfig
+from rl.layout import check_colocated
 from rl.learner import LearnerConfig
 from rl.losses import LossConfig
 from rl.prompts import PromptsConfig
@@ -28,6 +29,8 @@ class DistillConfig(RecipeConfig):
     sampled_token: engines serve the teacher, and the policy gradient of `loss` has log π_T − log π_S of the sampled
     token as its advantage. Nothing is judged but in `evals`.
     """
+
+    takes_turns: ClassVar[bool] = True
 
     recipe: Literal["distill"] = "distill"
     model: str
@@ -54,6 +57,8 @@ class DistillConfig(RecipeConfig):
     def _fits_together(self) -> Self:
         check_engine(self.engine.thinking_budget, self.prompts.sources, self.evals)
         check_training_sampling(self.sampling, self.engine)
+        if self.ray.placement.layout == "colocated":
+            check_colocated(self.engine, self.learner, self.max_staleness)
         served = self.mode == "sampled_token"
         # Values, not what was given: the config of a run folder gives every field.
         idle = {

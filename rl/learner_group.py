@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ from rl.cluster import NO_ANSWER_S, answer_within, await_reference, gone
 from rl.experts import check_experts
 from rl.faults import LearnerLost, RunStopped
 from rl.learner import Bucket, LearnerConfig
-from rl.nodes import Session, has_gpu
+from rl.nodes import Session, has_gpu, own_place
 from rl.objectives import ObjectiveConfig
 from rl.rank_updates import RankUpdate, shares
 from rl.roles import learner_role
 from rl.sequence_parallel import check_sequence_parallel
 from rl.types import StepMetrics, TrainBatch
-from rollout.engine import parse_cores
+from rollout.cpu_settings import parse_cores
+from rollout.memory import give_back_freed_memory
 
 REMOVE_FILES_S = 5.0
 DEATH_KNOWN_S = 10.0  # from a broken connection between ranks to Ray's word that a process is dead
@@ -50,12 +51,19 @@ class RayLearner:
                 raise
             raise LearnerLost(f"learner rank {lost} is gone, in {what}") from error
 
+    async def on_ranks(self, function: Callable[[Any], Any], what: str) -> list[Any]:
+        """Call a function in each rank's process, with its actor, between the learner's own calls."""
+        return await self._all([worker.__ray_call__.remote(function) for worker in self.group.workers], what)
+
     def _shares(self, batch: TrainBatch) -> list[Any]:
         return shares(batch, self.num_ranks, self.config.sequence_parallel_size)
 
     async def update(self, batch: TrainBatch) -> StepMetrics:
-        """One step's optimizer updates; metrics are global."""
+        """One step's optimizer updates; metrics are global. Ranks that share memory with engines then give back what
+        they can."""
         answers = await self._all(self.group.update(self._shares(batch)), "the learner's update")
+        if Session.places.config.layout == "colocated":
+            await self.on_ranks(give_back_freed_memory, "giving memory back to the engines")
         if answers[0]["optim/skipped"]:
             log.warning("an update without a finite gradient was skipped", extra={"event": "update_skipped"})
         return answers[0]
@@ -133,6 +141,7 @@ async def open_learner(
     try:
         starts = asyncio.gather(*(await_reference(reference) for reference in group.start()))
         await answer_within(starts, config.start_timeout_s, "start of the learner")
+        Session.places.note_ranks(await learner.on_ranks(own_place, "the places of the learner's ranks"))
         yield learner
     finally:
         learner.close()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rewards.ray_loopback import keep_token_private, private_folder
+from rl.layout import RankPlace, share_out
 from rl.placement import Node, PlacementConfig, Plan, Role, describe, make_needs, make_plan
 
 # Threads that wait by spinning make processes on shared cores ten times slower.
@@ -100,6 +101,14 @@ def read_nodes() -> list[Node]:
         )
         for node in living
     ]
+
+
+def own_place(_actor: object = None) -> RankPlace:
+    """Called on a learner rank's actor: its place."""
+    import ray
+
+    context = ray.get_runtime_context()
+    return RankPlace(context.get_node_id(), tuple(context.get_accelerator_ids().get("GPU", ())))
 
 
 def living_ids() -> set[str]:
@@ -209,19 +218,41 @@ class Places:
 
     def __init__(self, config: PlacementConfig, plan: Plan | None) -> None:
         self.config, self.plan = config, plan
+        self._ranks: list[RankPlace] = []
+        self._has_ranks = asyncio.Event()
+
+    def note_ranks(self, ranks: list[RankPlace]) -> None:
+        """Where the learner's ranks are, once they have started: engines that share their GPUs wait for it."""
+        self._ranks = ranks
+        self._has_ranks.set()
+
+    async def beside_ranks(self, role: Role, index: int) -> RankPlace | None:
+        """The node and GPUs that engine `index` shares with learner ranks; None where it has its own."""
+        if not self.config.shares(role.kind):
+            return None
+        await self._has_ranks.wait()  # no longer than the start of the learner, whose failure ends this too
+        shared = share_out([rank.node_id for rank in self._ranks], role.count, role.ranks_each)
+        assert shared is not None, "the plan has found room for all engines beside these ranks"
+        ranks = [self._ranks[rank] for rank in shared[index]]
+        return RankPlace(ranks[0].node_id, tuple(gpu for rank in ranks for gpu in rank.gpus))
 
     def nodes(self, role: Role) -> list[Node] | None:
         return None if self.plan is None else self.plan.places.get(role.name)
 
-    def actor_options(self, role: Role, index: int = 0) -> dict[str, Any]:
-        """Options of the actor of process `index`. Where its node is lost, Ray takes another with room."""
+    def actor_options(self, role: Role, index: int = 0, beside: RankPlace | None = None) -> dict[str, Any]:
+        """Options of the actor of process `index`. Where its node is lost, Ray takes another with room.
+
+        What shares GPUs stays `beside` the ranks that have them.
+        """
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         demand = dict(role.demand(self.config, on_gpu=has_gpu()))
         if self.plan is None and role.kind in ("scorer", "model"):
             demand["CPU"] = 0  # nobody counted them when Ray was started
         options: dict[str, Any] = {"num_cpus": demand.pop("CPU"), "num_gpus": demand.pop("GPU"), "resources": demand}
-        if nodes := self.nodes(role):
+        if beside is not None:
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(beside.node_id, soft=False)
+        elif nodes := self.nodes(role):
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(nodes[index].id, soft=True)
         return options
 

@@ -8,6 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from rl.layout import Layout, share_out
+
 RoleKind = Literal["engine", "learner", "scorer", "model", "teacher"]
 Resources = dict[str, float]
 ROUNDING = 1e-6  # Ray counts resources in steps of 1e-4
@@ -49,10 +51,15 @@ class RolePlacement(BaseModel):
 
 
 class PlacementConfig(BaseModel):
-    """The placement of each role; `model` are judge and preference models that Sharpen serves."""
+    """The placement of each role; `model` are judge and preference models that Sharpen serves.
+
+    `layout` disaggregated: engines have GPUs of their own. colocated: an engine lives on the GPUs of
+    `tensor_parallel_size` learner ranks, and sleeps while they learn.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    layout: Layout = "disaggregated"
     engine: RolePlacement = RolePlacement(strategy="spread")
     learner: RolePlacement = RolePlacement()
     scorer: RolePlacement = RolePlacement()
@@ -66,10 +73,17 @@ class PlacementConfig(BaseModel):
             raise ValueError(f"cpus is {learner.cpus}: a learner rank takes at least 1")
         return learner
 
+    def shares(self, kind: RoleKind) -> bool:
+        """Whether such a process lives on GPUs that are a learner rank's."""
+        return kind == "engine" and self.layout == "colocated"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
-    """`count` processes with one need. `gpus` counts where the cluster has GPUs; `paths` are what each must find."""
+    """`count` processes with one need. `gpus` counts where the cluster has GPUs; `paths` are what each must find.
+
+    `ranks_each` is beside how many learner ranks each lives where engines share their GPUs.
+    """
 
     kind: RoleKind
     name: str
@@ -77,12 +91,14 @@ class Role:
     cpus: float = 1
     gpus: float = 0
     paths: tuple[str, ...] = ()
+    ranks_each: int = 1
 
     def demand(self, config: PlacementConfig, *, on_gpu: bool) -> Resources:
         """What one process takes of its node."""
         where: RolePlacement = getattr(config, self.kind)
         cpus = self.cpus if where.cpus is None else where.cpus
-        return {"CPU": cpus, "GPU": self.gpus if on_gpu else 0, **where.resources}
+        gpus = self.gpus if on_gpu and not config.shares(self.kind) else 0
+        return {"CPU": cpus, "GPU": gpus, **where.resources}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +123,7 @@ class Need:
     role: Role
     demand: Resources
     strategy: str
+    shares: bool = False  # beside learner ranks, and nowhere else
 
     def chunks(self, num_nodes: int) -> list[int]:
         """Processes that must share a node: each alone, but learner ranks in equal parts (verl's worker groups)."""
@@ -136,7 +153,10 @@ class Plan:
 
 def make_needs(roles: Sequence[Role], nodes: Sequence[Node], config: PlacementConfig) -> list[Need]:
     on_gpu = any(node.total.get("GPU", 0) for node in nodes)
-    return [Need(role, role.demand(config, on_gpu=on_gpu), getattr(config, role.kind).strategy) for role in roles]
+    return [
+        Need(role, role.demand(config, on_gpu=on_gpu), getattr(config, role.kind).strategy, config.shares(role.kind))
+        for role in roles
+    ]
 
 
 def describe(needs: Sequence[Need], nodes: Sequence[Node]) -> str:
@@ -178,14 +198,18 @@ def _place(needs: Sequence[Need], nodes: Sequence[Node], num_learner_nodes: int)
     def size(need: Need) -> tuple[float, ...]:
         processes = need.chunks(num_learner_nodes)[0]
         custom = sum(amount for name, amount in need.demand.items() if name not in ("CPU", "GPU"))
-        return processes * need.demand["GPU"], custom, processes * need.demand["CPU"]
+        return not need.shares, processes * need.demand["GPU"], custom, processes * need.demand["CPU"]
 
     for need in sorted(needs, key=size, reverse=True):
         places: list[Node] = []
-        for processes in need.chunks(num_learner_nodes):
+        beside = _beside_ranks(need, plan.places.get("learner", [])) if need.shares else None
+        if need.shares and beside is None:
+            return plan, need
+        for number, processes in enumerate(need.chunks(num_learner_nodes)):
             wanted = {name: processes * amount for name, amount in need.demand.items()}
             used = places if need.role.kind == "learner" else []
-            fitting = [node for node in nodes if node not in used and _fits(wanted, free[node.id])]
+            allowed = nodes if beside is None else [beside[number]]
+            fitting = [node for node in allowed if node not in used and _fits(wanted, free[node.id])]
             if not fitting:
                 return plan, need
             node = min(fitting, key=lambda each: _preference(need, each, places, free[each.id]))
@@ -194,6 +218,12 @@ def _place(needs: Sequence[Need], nodes: Sequence[Node], num_learner_nodes: int)
             places += [node] * processes
         plan.places[need.role.name] = places
     return plan, None
+
+
+def _beside_ranks(need: Need, ranks: Sequence[Node]) -> list[Node] | None:
+    """The node of each engine that shares GPUs with these learner ranks; None where they do not suffice."""
+    shared = share_out([node.id for node in ranks], need.role.count, need.role.ranks_each)
+    return None if shared is None else [ranks[group[0]] for group in shared]
 
 
 def _preference(need: Need, node: Node, places: Sequence[Node], free: Resources) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""Learner to engines: new weights in buckets through host memory, under a version."""
+"""Learner to engines: new weights in buckets through host memory, under a version; and sleep until they come."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -27,28 +27,49 @@ async def publish_weights(learner: Learner, sampler: Sampler, version: int) -> N
             engines[engine].give_up(why)
 
 
-async def _transfer(learner: Learner, engines: list[EngineHandle], version: int) -> dict[EngineHandle, str]:
-    """Move all buckets; answers with the engines that were lost on the way, and why.
+async def make_room(sampler: Sampler) -> None:
+    """Before the learner works: engines that share its memory sleep until `publish_weights`; others are left alone."""
+    async with sampler.falling_asleep() as seats:
+        calls = EngineCalls([seat.engine for seat in seats])
+        await calls.on_each("go to sleep", lambda engine: engine.sleep())
+        for seat in seats:
+            if seat.engine in calls.lost:
+                seat.give_up(calls.lost[seat.engine])
+
+
+class EngineCalls:
+    """Calls to engines, each with a limit; `lost` has the engines that were lost on the way, and why.
 
     Any other error than a lost engine is ours and ends the run.
     """
-    lost: dict[EngineHandle, str] = {}
 
-    async def limited(engine: EngineHandle, what: str, call: Callable[[EngineHandle], Awaitable[None]]) -> None:
+    def __init__(self, engines: list[EngineHandle]) -> None:
+        self.engines = engines
+        self.lost: dict[EngineHandle, str] = {}
+
+    async def on_each(self, what: str, call: Callable[[EngineHandle], Awaitable[None]]) -> None:
+        """Call all engines that are not lost at once."""
+        await asyncio.gather(*(self._limited(engine, what, call) for engine in self.engines if engine not in self.lost))
+
+    async def _limited(self, engine: EngineHandle, what: str, call: Callable[[EngineHandle], Awaitable[None]]) -> None:
         try:
             await asyncio.wait_for(call(engine), UPDATE_TIMEOUT_S)
         except EngineLost as error:
-            lost[engine] = f"{engine.name} could not {what}: {error}"
+            self.lost[engine] = f"{engine.name} could not {what}: {error}"
         except TimeoutError:
-            lost[engine] = f"{engine.name} could not {what} within {UPDATE_TIMEOUT_S:.0f} s"
+            self.lost[engine] = f"{engine.name} could not {what} within {UPDATE_TIMEOUT_S:.0f} s"
 
-    async def on_each(what: str, call: Callable[[EngineHandle], Awaitable[None]]) -> None:
-        await asyncio.gather(*(limited(engine, what, call) for engine in engines if engine not in lost))
 
+async def _transfer(learner: Learner, engines: list[EngineHandle], version: int) -> dict[EngineHandle, str]:
+    """Move all buckets; answers with the engines that were lost on the way, and why."""
+    calls = EngineCalls(engines)
     # The first bucket is gathered while the engines come to rest.
-    resting = asyncio.ensure_future(on_each("begin the weight update", lambda engine: engine.begin_update()))
-    async for bucket in learner.weights():
-        await resting
-        await on_each("load a weight bucket", lambda engine, bucket=bucket: engine.load_bucket(bucket))  # type: ignore[misc]
-    await on_each("end the weight update", lambda engine: engine.end_update(version))
-    return lost
+    resting = asyncio.ensure_future(calls.on_each("begin the weight update", lambda engine: engine.begin_update()))
+    try:
+        async for bucket in learner.weights():
+            await resting
+            await calls.on_each("load a weight bucket", lambda engine, bucket=bucket: engine.load_bucket(bucket))  # type: ignore[misc]
+    finally:
+        resting.cancel()
+    await calls.on_each("end the weight update", lambda engine: engine.end_update(version))
+    return calls.lost

@@ -12,7 +12,7 @@ from torch import Tensor
 from vllm.v1.sample.ops.topk_topp_sampler import apply_top_k_top_p
 from vllm.v1.worker.cpu_worker import CPUWorker as VLLMWorker
 
-from rollout.memory import keep_freed_memory
+from rollout.memory import give_back_freed_memory, give_back_pages, keep_freed_memory
 
 ROWS = 32  # summed at once: with a large vocabulary the sums of many rows would take gigabytes
 
@@ -25,6 +25,15 @@ class CPUWorker(VLLMWorker):
         super().init_device()
         sampler = self.model_runner.sampler.topk_topp_sampler
         sampler.forward = partial(sample, logprobs_mode=sampler.logprobs_mode)
+
+    def sleep(self, level: int = 1) -> None:
+        """Give the cache's memory back, which vLLM does on GPUs alone. The weights stay."""
+        for storage in {cache.untyped_storage() for cache in self.model_runner.kv_caches}:
+            give_back_pages(storage.data_ptr(), storage.nbytes())
+        give_back_freed_memory()
+
+    def wake_up(self, tags: list[str] | None = None) -> None:
+        """Nothing is left to do: the cache's pages come back, as zeros, as they are written."""
 
 
 def sample(

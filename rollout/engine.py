@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from rollout.budget import ThinkingBudget
+from rollout.cpu_settings import cpu_arguments, prepare_cpu
 from rollout.precision import Precision, resolve_precision
 from rollout.types import FinishReason, SamplingParams
 from rollout.weight_inbox import WeightInbox
@@ -54,27 +56,39 @@ class Engine:
     """vLLM's `AsyncLLM` behind the few calls that rollout needs. Lives in a process of its own.
 
     `progress` counts what the engine did; a watcher that sees it stand still while requests wait knows that
-    the engine is stuck.
+    the engine is stuck. With `shared_gpus` it lives beside a learner, on those GPUs where there are some, and can
+    sleep.
     """
 
-    def __init__(self, model: str, config: EngineConfig, stop_token_ids: list[int], seed: int = 0) -> None:
+    def __init__(
+        self,
+        model: str,
+        config: EngineConfig,
+        stop_token_ids: list[int],
+        seed: int = 0,
+        shared_gpus: Sequence[str] | None = None,
+    ) -> None:
         self.model = model
         self.config = config
         self.stop_token_ids = stop_token_ids
         self.seed = seed
+        self.shared_gpus = shared_gpus
         self.version = 0
         self.num_progress = 0
         self._next_request = 0
         self._llm: Any = None
         self._inbox: WeightInbox | None = None
-        self._complete = asyncio.Event()  # cleared while weights are replaced
+        self._complete = asyncio.Event()  # cleared in sleep, and while weights are replaced
         self._complete.set()
+        self._sleeps = False
 
     async def start(self) -> int:
         """Load the model and answer with the process id. Takes 15 to 30 s."""
+        if self.shared_gpus:  # Ray has given them to the learner's ranks
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(self.shared_gpus)
         on_cpu = self._on_cpu()
         if on_cpu:
-            self._prepare_cpu()
+            prepare_cpu(self.config.cores, self.config.kv_cache_gib)
         elif self.config.batch_invariant:
             os.environ["VLLM_BATCH_INVARIANT"] = "1"
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -94,6 +108,7 @@ class Engine:
             max_model_len=self.config.max_context_tokens,
             enforce_eager=self.config.enforce_eager,
             gpu_memory_utilization=self.config.gpu_memory_share,
+            enable_sleep_mode=self.shared_gpus is not None and not on_cpu,
             logprobs_mode="processed_logprobs",
             generation_config="vllm",
             weight_transfer_config=WeightTransferConfig(backend=weight_receiver.BACKEND),
@@ -107,30 +122,12 @@ class Engine:
         await self._llm.init_weight_transfer_engine(_init_request())
         return os.getpid()
 
-    def _prepare_cpu(self) -> None:
-        """Threads and memory, which vLLM reads from the environment."""
-        cores = parse_cores(self.config.cores) if self.config.cores else os.sched_getaffinity(0)
-        os.sched_setaffinity(0, cores)
-        os.environ["OMP_NUM_THREADS"] = str(len(cores))  # Ray leaves an actor one
-        os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(self.config.kv_cache_gib)
-        if self.config.cores:
-            os.environ["VLLM_CPU_OMP_THREADS_BIND"] = self.config.cores
-
     def _cpu_arguments(self) -> dict[str, Any]:
-        arguments: dict[str, Any] = {
-            # A seeded request whose prefill is split crashes vLLM 0.27.1 ("CPU Generator does not use offset").
-            "enable_chunked_prefill": False,
-            "max_num_batched_tokens": max(self.config.max_context_tokens, 8192),
-            "worker_cls": "rollout.cpu_worker.CPUWorker",
-            "block_size": 32,  # vLLM's 128 never shares a short prompt: only whole blocks are cached
-        }
-        if self.config.tensor_parallel_size == 1:
-            # By its name ("uni") vLLM refuses it, since it cannot set the threads there; they are set above. Its
-            # other executor has the core process spin on one core while the worker computes.
-            arguments["distributed_executor_backend"] = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
-        if self.config.batch_invariant:
-            arguments |= {"max_num_seqs": 1, "enable_prefix_caching": False}
-        return arguments
+        return cpu_arguments(
+            max_context_tokens=self.config.max_context_tokens,
+            tensor_parallel_size=self.config.tensor_parallel_size,
+            batch_invariant=self.config.batch_invariant,
+        )
 
     @staticmethod
     def _on_cpu() -> bool:
@@ -222,9 +219,20 @@ class Engine:
         pairs = zip(token_ids[1:], final.prompt_logprobs[1:], strict=True)
         return [float(at_position[token].logprob) for token, at_position in pairs]
 
+    async def sleep(self) -> None:
+        """Finish the requests in flight, then give back cache and, on GPUs, weights; later requests wait.
+
+        The next weight update ends it, and brings the weights.
+        """
+        self._complete.clear()
+        await self._llm.sleep(level=2, mode="wait")
+        self._sleeps = True
+
     async def begin_update(self) -> None:
         """Freeze the requests in flight, keep later ones waiting, and get ready for new weights."""
         self._complete.clear()
+        if self._sleeps:
+            await self._llm.wake_up(["weights"])
         await self._llm.pause_generation(mode="keep", clear_cache=False)
         await self._llm.start_weight_update()
 
@@ -243,18 +251,15 @@ class Engine:
         """The new weights are complete: later requests carry `version`, frozen ones go on."""
         await self._llm.finish_weight_update(weight_version=str(version))
         self.version = version
+        if self._sleeps:
+            await self._llm.wake_up(["kv_cache"])
+            self._sleeps = False
         await self._llm.resume_generation()
         self._complete.set()
 
     async def stop(self) -> None:
         if self._llm is not None:
             self._llm.shutdown()
-
-
-def parse_cores(text: str) -> set[int]:
-    """Core numbers of "0-3,6", or of "0-3|4-7" for two workers."""
-    ranges = [part.partition("-") for part in text.replace("|", ",").split(",")]
-    return {core for first, _, last in ranges for core in range(int(first), int(last or first) + 1)}
 
 
 def _check_on_this_host(path: str) -> None:

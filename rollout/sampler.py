@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 from rollout.budget import ThinkingBudget, make_budget
 from rollout.chat import Chat
 from rollout.engine import Completion, EngineConfig
+from rollout.turns import Turns
 from rollout.types import Group, Prompt, Sample, SamplingParams
 
 WATCH_EVERY_S = 2.0
@@ -41,6 +42,8 @@ class EngineHandle(Protocol):
     async def score(self, token_ids: tuple[int, ...]) -> list[float]: ...
 
     async def progress(self) -> int: ...
+
+    async def sleep(self) -> None: ...
 
     async def begin_update(self) -> None: ...
 
@@ -75,7 +78,8 @@ class Sampler:
     """Sends each prompt to the engine with the fewest requests; a request whose engine dies goes elsewhere.
 
     `start_engine(index)` brings up a fresh engine; `restore(engine)` gives it the current weights. A request is
-    finished or sent again as a whole, so no prompt is lost, and its group is made once.
+    finished or sent again as a whole, so no prompt is lost, and its group is made once. Where engines share memory
+    with a learner, `turns` says so.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class Sampler:
             seat.ready.set()
         self.restore: Callable[[EngineHandle], Awaitable[None]] | None = None
         self.num_restarts = 0
+        self.turns = Turns(shared=False)
         self._start_engine = start_engine
         self._updating = asyncio.Lock()
         self._watchers: list[asyncio.Task[None]] = []
@@ -234,20 +239,29 @@ class Sampler:
         self.num_restarts += 1
         log.warning("%s: restart %d", seat.why_lost, seat.num_restarts, extra={"event": "engine_restart"})
         limit = self.config.start_timeout_s
-        try:
-            # At once the seat's own, so that it is stopped with the others whatever comes next.
-            seat.engine = await asyncio.wait_for(self._start_engine(seat.index), limit)
-        except TimeoutError as error:
-            raise EngineLost(f"{seat.engine.name} did not come up again within {limit:.0f} s") from error
+        async with self.turns.starting():
+            try:
+                # At once the seat's own, so that it is stopped with the others whatever comes next.
+                seat.engine = await asyncio.wait_for(self._start_engine(seat.index), limit)
+            except TimeoutError as error:
+                raise EngineLost(f"{seat.engine.name} did not come up again within {limit:.0f} s") from error
+            async with self._updating:
+                if self.restore is not None:
+                    await self.restore(seat.engine)
+                seat.lost.clear()
+                seat.ready.set()
+
+    @asynccontextmanager
+    async def falling_asleep(self):
+        """Engines that share memory with the learner, whose turn begins; none where they share nothing."""
+        await self.turns.begin_learning()
         async with self._updating:
-            if self.restore is not None:
-                await self.restore(seat.engine)
-            seat.lost.clear()
-            seat.ready.set()
+            yield [seat for seat in self.seats if seat.ready.is_set() and self.turns.shared]
 
     @asynccontextmanager
     async def updating(self):
         """Engines that take part in a weight update; none is replaced while it runs."""
+        self.turns.end_learning()
         async with self._updating:
             yield [seat for seat in self.seats if seat.ready.is_set()]
 

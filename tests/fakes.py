@@ -272,7 +272,7 @@ class FakeEngine:
         self.version = 0
         self.served: list[tuple[int, ...]] = []
         self.buckets: list[Bucket] = []
-        self.killed = False
+        self.killed = self.sleeps = False
 
     async def _maybe_die(self, call: str) -> None:
         if call in self.hangs_at:
@@ -304,8 +304,13 @@ class FakeEngine:
         await self._maybe_die("progress")
         return 0 if "generate" in self.hangs_at else time.monotonic_ns()
 
+    async def sleep(self) -> None:
+        await self._maybe_die("sleep")
+        self.sleeps = True
+
     async def begin_update(self) -> None:
         await self._maybe_die("begin_update")
+        self.sleeps = False
         self.buckets.clear()
 
     async def load_bucket(self, bucket: Bucket) -> None:
@@ -393,6 +398,7 @@ def open_fake_sampler(
     stall_timeout_s: float = 0.2,
     start_timeout_s: float = 5,
     start_delay_s: float = 0,
+    on_start: Callable[[], None] = lambda: None,
 ) -> Sampler:
     """A sampler over engines in this process; each restart takes the next replacement, for whichever seat."""
     waiting = list(replacements)
@@ -401,6 +407,7 @@ def open_fake_sampler(
         if not waiting:
             raise EngineLost(f"engine {index} cannot be started")
         engine = waiting.pop(0)
+        on_start()
         await asyncio.sleep(start_delay_s)
         return engine
 

@@ -51,3 +51,10 @@ def test_two_ranks_that_share_rows_make_the_run_of_one(tmp_path):
         assert two[0][name] == pytest.approx(one[0][name], rel=1e-4, abs=1e-7), name
     assert two[1]["policy/entropy"] == pytest.approx(one[1]["policy/entropy"], rel=1e-2), "of weights moved alike"
     assert all(row["loss/mismatch_kl"] < 1e-8 for row in two)
+
+
+def test_engines_that_take_turns_with_the_learner_make_the_run_of_engines_of_their_own(tmp_path):
+    colocated = ("ray.placement.layout=colocated", "learner.num_ranks=2", "engine.num_engines=2")
+    finish(start_run(SMOKE, tmp_path, "num_steps=3", "log.name=apart", *colocated[1:]))
+    finish(start_run(SMOKE, tmp_path, "num_steps=3", "log.name=together", *colocated))
+    assert_same(tmp_path / "together", tmp_path / "apart")

@@ -23,7 +23,7 @@ from rl.sample_rows import student_rows
 from rl.shutdown import stop_on_signal
 from rl.teacher import AlignmentConfig
 from rl.vocabulary import common_vocabulary_size
-from rl.weight_sync import publish_weights
+from rl.weight_sync import make_room, publish_weights
 from rollout.sampler import Sampler
 
 
@@ -97,6 +97,7 @@ async def train(config: DistillConfig, log: RunLog) -> None:
                     groups, drawn = await collector.take(config.groups_per_step, unknown_to_teacher)
                 batch = pack_for(learner, make_student_examples(groups), config.packing)
                 with log.timer("learn"):
+                    await make_room(sampler)
                     learned = await learner.update(batch)
                 with log.timer("sync"):
                     await publish_weights(learner, sampler, version=step)

@@ -24,7 +24,7 @@ from rl.reward_statistics import RewardStatistics
 from rl.roles import engine_role, learner_role, reward_roles
 from rl.sample_rows import scored_rows
 from rl.shutdown import stop_on_signal
-from rl.weight_sync import publish_weights
+from rl.weight_sync import make_room, publish_weights
 from rollout.sampler import Sampler
 
 
@@ -97,6 +97,7 @@ async def train(config: GRPOConfig, log: RunLog) -> None:
                 examples = make_examples(groups, advantages)
                 batch = pack_for(learner, examples, config.packing, skip_flat=not config.needs_every_token)
                 with log.timer("learn"):
+                    await make_room(sampler)
                     learned = await learner.update(batch)
                 with log.timer("sync"):
                     await publish_weights(learner, sampler, version=step)

@@ -4,8 +4,12 @@ import pytest
 from pydantic import ValidationError
 
 from rl.cluster import RayConfig
+from rl.layout import check_colocated, share_out
+from rl.learner import LearnerConfig
 from rl.nodes import check_answer, versions_here
 from rl.placement import Node, PlacementConfig, Role, RolePlacement, describe, make_needs, make_plan, total_cpus
+from rl.roles import engine_role
+from rollout.engine import EngineConfig
 
 LEARNER = Role(kind="learner", name="learner", count=4, gpus=1)
 SCORER = Role(kind="scorer", name="scorer", cpus=8)
@@ -129,3 +133,42 @@ def test_a_node_must_have_the_versions_and_folders_of_the_driver():
         ValueError, match=r"10\.0\.0\.2 does not see /runs/a: .*must be in a folder that all nodes share"
     ):
         check_answer("10.0.0.2", here, ["/runs/a"])
+
+
+def shared_engines(count: int, gpus: int = 1) -> Role:
+    return engine_role(EngineConfig(num_engines=count, tensor_parallel_size=gpus), "model")
+
+
+def test_colocated_engines_go_where_the_ranks_are_and_take_no_gpu_of_their_own():
+    nodes = [node("head", 16), node("a", 32, 4), node("b", 32, 4)]
+    found = places([LEARNER, shared_engines(2, 2), SCORER], nodes, layout="colocated")
+    assert found == {"learner": ["a"] * 4, "engine": ["a", "a"], "scorer": ["head"]}
+    eight = Role(kind="learner", name="learner", count=8, gpus=1)
+    found = places([eight, shared_engines(2, 4)], nodes, layout="colocated")
+    assert found == {"learner": ["a"] * 4 + ["b"] * 4, "engine": ["a", "b"]}
+    assert "one process takes 2 GPUs" not in refusal([eight, shared_engines(1, 8)], nodes, layout="colocated")
+
+
+def test_without_gpus_colocated_engines_are_on_the_nodes_of_the_ranks():
+    roles = [Role(kind="learner", name="learner", count=1), shared_engines(1)]
+    assert places(roles, [node("a", 8), node("b", 8)], layout="colocated") == {"learner": ["a"], "engine": ["a"]}
+    assert "engine: no node has room for it beside the others" in refusal(
+        roles, [node("a", 1), node("b", 1)], layout="colocated"
+    )
+
+
+def test_ranks_are_shared_out_node_by_node():
+    assert share_out("aaaabbbb", 2, 2) == [[0, 1], [4, 5]]
+    assert share_out("aaaabbbb", 4, 2) == [[0, 1], [4, 5], [2, 3], [6, 7]]
+    assert share_out("abab", 1, 2) == [[0, 2]]
+    assert share_out("aaabbb", 3, 2) is None, "no engine is on two nodes"
+    assert share_out("aaabbb", 2, 2) == [[0, 1], [3, 4]]
+    assert share_out("", 1, 1) is None
+
+
+def test_engines_that_cannot_take_turns_with_the_learner_are_refused():
+    check_colocated(EngineConfig(num_engines=2, tensor_parallel_size=2), LearnerConfig(num_ranks=4), 0)
+    with pytest.raises(ValueError, match=r"max_staleness is 1, but .* colocated"):
+        check_colocated(EngineConfig(), LearnerConfig(), 1)
+    with pytest.raises(ValueError, match=r"2 engines of 2 want the places of 4 learner ranks .*num_ranks is 3"):
+        check_colocated(EngineConfig(num_engines=2, tensor_parallel_size=2), LearnerConfig(num_ranks=3), 0)

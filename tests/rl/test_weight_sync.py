@@ -6,8 +6,9 @@ import re
 import pytest
 
 from rl import weight_sync
-from rl.weight_sync import publish_weights
+from rl.weight_sync import make_room, publish_weights
 from rollout.sampler import EngineLost
+from rollout.turns import Turns
 from tests.fakes import FakeEngine, FakeLearner, open_fake_sampler
 
 CALLS = ["begin_update", "load_bucket", "end_update"]
@@ -100,3 +101,62 @@ async def test_an_engine_that_is_being_replaced_takes_no_part():
     sampler.seats[0].give_up("given up by hand")
     await publish_weights(FakeLearner(), sampler, version=1)
     assert (away.version, healthy.version) == (0, 1)
+
+
+async def test_engines_of_their_own_memory_stay_awake_while_the_learner_works():
+    engine = FakeEngine("a", dies_at="sleep")
+    sampler = open_fake_sampler([engine])
+    await make_room(sampler)
+    assert sampler.seats[0].ready.is_set()
+
+
+async def test_engines_that_share_memory_sleep_until_new_weights_come():
+    engines = [FakeEngine("a"), FakeEngine("b")]
+    sampler = open_fake_sampler(engines)
+    sampler.turns = Turns(shared=True)
+    for step in range(1, 4):
+        await make_room(sampler)
+        assert all(engine.sleeps for engine in engines)
+        await publish_weights(FakeLearner(), sampler, version=step)
+        assert not any(engine.sleeps for engine in engines)
+
+
+@pytest.mark.parametrize("fault", [{"dies_at": "sleep"}, {"hangs_at": ("sleep",)}])
+async def test_an_engine_that_cannot_sleep_is_ended_and_replaced_after_the_learners_turn(fault, monkeypatch):
+    monkeypatch.setattr(weight_sync, "UPDATE_TIMEOUT_S", 0.05)
+    awake, fresh = FakeEngine("engine 0", **fault), FakeEngine("engine 0")
+    started = asyncio.Event()
+
+    async with open_fake_sampler([awake], [fresh], on_start=started.set) as sampler:
+        sampler.turns = Turns(shared=True)
+        await make_room(sampler)
+        assert sampler.seats[0].why_lost.startswith("engine 0 could not go to sleep")
+        await asyncio.sleep(0.05)
+        assert awake.killed, "the learner has its memory"
+        assert not started.is_set()
+        await publish_weights(FakeLearner(), sampler, version=1)
+        await asyncio.wait_for(sampler.seats[0].ready.wait(), 5)
+    assert (started.is_set(), fresh.version, len(fresh.buckets)) == (True, 1, 3)
+
+
+async def test_the_learner_waits_for_an_engine_that_is_being_started():
+    dying, fresh = FakeEngine("a"), FakeEngine("b")
+    async with open_fake_sampler([dying], [fresh], start_delay_s=0.1) as sampler:
+        sampler.turns = Turns(shared=True)
+        await publish_weights(FakeLearner(), sampler, version=1)
+        sampler.seats[0].give_up("given up by hand")
+        await asyncio.sleep(0.01)
+        await make_room(sampler)
+        assert (fresh.version, fresh.sleeps) == (1, True)
+
+
+async def test_a_learner_that_fails_before_its_first_bucket_leaves_no_call_behind():
+    class Learner(FakeLearner):
+        async def weights(self):
+            raise ValueError("no weights")
+            yield {}
+
+    with pytest.raises(ValueError, match="no weights"):
+        await publish_weights(Learner(), open_fake_sampler([FakeEngine("a", hangs_at=("begin_update",))]), version=1)
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}

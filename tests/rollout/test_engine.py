@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 import torch
+from psutil import Process
 from transformers import AutoModelForCausalLM
 
 from rl.cluster import open_sampler
@@ -11,6 +12,7 @@ from rl.learner_group import open_learner
 from rl.losses import LossConfig
 from rl.models import resolve_model, stop_token_ids
 from rl.weight_sync import publish_weights
+from rollout.engine import Completion, Engine
 from rollout.types import Prompt, SamplingParams
 from tests.real_parts import ENGINE, LEARNER
 from tests.rl.examples import batch_of
@@ -153,6 +155,36 @@ async def test_after_an_update_engine_and_learner_agree(ray_cluster, tmp_path, n
     assert gap > 1e-2, "the update must change what is compared"
     assert [len(group.samples) for group in survivors] == [4] * 8
     assert {s.policy_version for group in survivors for s in group.samples} <= {0, 1}
+
+
+async def test_a_sleeping_engine_gives_its_cache_back_and_says_the_same_afterwards(ray_cluster, tiny_model):
+    import ray
+
+    config = ENGINE.model_copy(update={"batch_invariant": False})
+    options = {"max_concurrency": 100, "num_cpus": 0}
+    engine = ray.remote(Engine).options(**options).remote(tiny_model, config, stop_token_ids(tiny_model), 0, ())
+
+    def used_bytes() -> int:
+        return sum(process.memory_info().rss for process in Process(process_id).children(recursive=True))
+
+    async def say() -> tuple[int, list[Completion]]:
+        return await engine.generate.remote((1, 2, 3), PARAMS, num_samples=1, seed=5)
+
+    try:
+        process_id = await engine.start.remote()
+        first, awake = await say(), used_bytes()
+        under_way = asyncio.create_task(say())
+        await asyncio.sleep(0.01)
+        await asyncio.wait_for(engine.sleep.remote(), 30)
+        given_back = awake - used_bytes()
+        late = asyncio.create_task(say())
+        assert await asyncio.wait_for(under_way, 30) == first, "a sleep waits for what is under way"
+        await engine.begin_update.remote()
+        await engine.end_update.remote(1)
+        assert await asyncio.wait_for(late, 30) == (1, first[1])
+    finally:
+        ray.kill(engine)
+    assert given_back > 0.9 * config.kv_cache_gib * 2**30
 
 
 async def test_a_killed_engine_loses_no_prompt(ray_cluster, tiny_model):

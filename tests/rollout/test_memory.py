@@ -1,9 +1,14 @@
-"""Freed memory stays with the process: its next piece costs no page faults."""
+"""Freed memory stays with the process, so that its next piece costs no page faults, or is given back when asked."""
 
+import mmap
 import subprocess
 import sys
 
 import pytest
+import torch
+from psutil import Process
+
+from rollout.memory import give_back_pages
 
 PROGRAM = """
 import ctypes, resource, sys
@@ -34,3 +39,20 @@ def test_the_second_of_two_equal_pieces_costs_no_page_faults():
     pages = 100 * 2**20 // 2**21  # a fault brings at least 4 KiB, at most 2 MiB
     assert faults("keep") < pages / 2
     assert faults("as usual") >= pages
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux's madvise")
+def test_pages_given_back_are_free_and_zero_and_their_neighbours_are_kept():
+    size = 64 * 2**20
+    before = Process().memory_info().rss
+    piece = torch.ones(size, dtype=torch.uint8)
+    inner = piece[100:-100]
+    give_back_pages(inner.data_ptr(), inner.nbytes)
+    assert Process().memory_info().rss - before < size / 8
+    assert piece[:100].all()
+    assert piece[-100:].all()
+    assert piece.sum() < 3 * mmap.PAGESIZE
+    piece.fill_(2)
+    assert piece.sum() == 2 * size
+    give_back_pages(piece.data_ptr(), 100)
+    assert piece.sum() == 2 * size, "no whole page, nothing given back"

@@ -1,4 +1,4 @@
-"""Requests around a weight update: one that comes while weights are replaced waits, and has the new version."""
+"""Requests around a weight update, and a sleep before it: one that comes meanwhile waits, and has the new version."""
 
 import asyncio
 from types import SimpleNamespace
@@ -7,10 +7,6 @@ import pytest
 
 from rollout.engine import Engine, EngineConfig
 from rollout.types import SamplingParams
-
-
-async def nothing(*_, **__):
-    pass
 
 
 @pytest.fixture
@@ -25,8 +21,15 @@ def engine():
         outputs = [SimpleNamespace(token_ids=[7], logprobs=[position], text="7", finish_reason="stop")]
         yield SimpleNamespace(outputs=outputs, prompt_logprobs=[None, position])
 
-    names = ("pause_generation", "start_weight_update", "finish_weight_update", "resume_generation")
-    engine._llm = SimpleNamespace(generate=generate, **dict.fromkeys(names, nothing))
+    def note(name):
+        async def called(*args, **_):
+            engine.calls.append((name, *args))
+
+        return called
+
+    engine.calls = []
+    names = ("pause_generation", "start_weight_update", "finish_weight_update", "resume_generation", "sleep", "wake_up")
+    engine._llm = SimpleNamespace(generate=generate, **{name: note(name) for name in names})
     return engine
 
 
@@ -47,3 +50,27 @@ async def test_a_request_that_comes_during_an_update_waits_for_its_end(engine, c
     assert engine.salts == ["v0", "v4"], "no entry of the weights before can be found under the new version"
     if call == "generate":
         assert answer[0] == 4
+
+
+async def test_a_request_that_comes_during_sleep_waits_for_new_weights(engine):
+    await engine.sleep()
+    asked = asyncio.create_task(engine.generate((1, 2), SamplingParams(), num_samples=1, seed=0))
+    await asyncio.sleep(0.01)
+    assert engine.salts == []
+    await engine.begin_update()
+    await engine.end_update(1)
+    assert (await asyncio.wait_for(asked, 5))[0] == 1
+    assert engine.calls == [
+        ("sleep",),
+        ("wake_up", ["weights"]),
+        ("pause_generation",),
+        ("start_weight_update",),
+        ("finish_weight_update",),
+        ("wake_up", ["kv_cache"]),
+        ("resume_generation",),
+    ], "memory of weights before they are loaded, and of the cache before requests go on"
+
+    engine.calls.clear()
+    await engine.begin_update()
+    await engine.end_update(2)
+    assert "wake_up" not in [name for name, *_ in engine.calls]
