@@ -18,6 +18,8 @@ SIZES = {"bfloat16": 2, "float32": 4}
 LEARNER_MARGIN_GIB = 6.0
 PROMPT_TOKENS = 2048  # of a prompt, beside the longest response
 ENGINE_MARGIN_GIB = 3.0  # context, activations of a prefill, sampler
+SLEEPING_GIB = 1.5  # of an engine that sleeps: its context, and what vLLM cannot free
+WHILE_IT_WORKS = ("activations", "mask", "output head")  # parts of a rank that are gone when its update is done
 
 
 Trained = GRPOConfig | SFTConfig | DistillConfig
@@ -33,6 +35,7 @@ class Need:
     parts: dict[str, float]
     share: float = 1.0  # of a GPU's memory that it may fill
     takes_turns: bool = False  # it is never there beside another one that does
+    is_colocated: bool = False  # on the learner's GPUs
 
     @property
     def gib(self) -> float:
@@ -51,7 +54,8 @@ def plan_memory(config: RecipeConfig, *, on_gpu: bool) -> list[Need]:
     for name, (engine, model) in planned_engines(config).items():
         need = engine_need(engine, find_architecture(model), on_gpu=on_gpu)
         takes_turns = isinstance(config, CurateConfig | SelectConfig | FuseConfig)
-        needs.append(replace(need, name=name, takes_turns=takes_turns))
+        is_colocated = name == "engine" and config.ray.placement.shares("engine")
+        needs.append(replace(need, name=name, takes_turns=takes_turns, is_colocated=is_colocated))
     return needs
 
 
@@ -78,7 +82,7 @@ def at_once(needs: list[Need], amount: Callable[[Need], float]) -> float:
 
 
 def num_gpus(needs: list[Need]) -> int:
-    return int(at_once(needs, lambda need: need.num_processes * need.gpus_each))
+    return int(at_once(needs, lambda need: 0 if need.is_colocated else need.num_processes * need.gpus_each))
 
 
 def learner_need(config: Trained, model: Architecture, *, on_gpu: bool) -> Need:
@@ -234,6 +238,21 @@ def shortfalls(config: RecipeConfig, needs: list[Need]) -> Iterator[str]:
                 else "a larger tensor_parallel_size or a shorter context"
             )
             yield f"{need.name}: {need.gib:.1f} GiB a GPU of {share * hardware.gpu_gib:.1f}: {remedy}"
+        if need.is_colocated:
+            yield from _shared_shortfalls(needs[0], need, hardware.gpu_gib)
+
+
+def _shared_shortfalls(learner: Need, engine: Need, gpu_gib: float) -> Iterator[str]:
+    """Where a GPU has too little memory for the learner and an engine that take turns on it."""
+    kept = sum(gib for part, gib in learner.parts.items() if part not in WHILE_IT_WORKS)
+    if kept + engine.share * gpu_gib > gpu_gib:
+        yield (
+            f"engine.gpu_memory_share is {engine.share:g}: a rank keeps {kept:.1f} GiB of {gpu_gib:g} between its "
+            f"updates, which leaves a share of {max(0.0, 1 - kept / gpu_gib):.2f}: lower it, or more ranks, zero_stage "
+            "3 or offload"
+        )
+    if learner.gib <= gpu_gib < learner.gib + SLEEPING_GIB:
+        yield f"learner: {learner.gib:.1f} GiB and {SLEEPING_GIB} GiB of an engine that sleeps, of {gpu_gib:g}"
 
 
 def _size(dtype: Precision, on_gpu: bool) -> int:

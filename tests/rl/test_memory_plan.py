@@ -1,5 +1,7 @@
 """Memory plans: published sizes exactly, activations against what autograd keeps, state as ZeRO shards it."""
 
+import re
+
 import pytest
 import torch
 
@@ -228,6 +230,27 @@ def test_8b_at_32k_tokens_fits_where_it_is_said_to(overrides, fits):
     for need in needs:
         print(need.name, need.in_words())
     assert (list(shortfalls(config, needs)) == []) == fits
+
+
+COLOCATED = [*FULL, "ray.placement.layout=colocated", "max_staleness=0", "learner.num_ranks=8", "hardware.gpus=8"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["engine.gpu_memory_share=0.6"], None),
+        ([], r"engine.gpu_memory_share is 0.9: a rank keeps 2\d.\d GiB of 79 .* leaves a share of 0.7\d"),
+        (["engine.gpu_memory_share=0.5", "hardware.gpu_gib=47.5"], r"learner: 46.\d GiB and 1.5 GiB of an engine that"),
+    ],
+)
+def test_engines_that_share_the_learners_gpus_get_what_it_leaves_them(overrides, problem):
+    config = load_config(find_config("configs/qwen3/long_rl_8b.yaml"), [*COLOCATED, *overrides])
+    needs = plan_memory(config, on_gpu=True)
+    assert num_gpus(needs) == 8, "the engines want none of their own"
+    found = list(shortfalls(config, needs))
+    assert len(found) == (problem is not None), found
+    if problem is not None:
+        assert re.search(problem, found[0]), found
 
 
 def grpo(model: str, **changes) -> GRPOConfig:
