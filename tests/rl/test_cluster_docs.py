@@ -1,5 +1,6 @@
 """What docs/cluster.md and examples/cluster show is accepted by the code as it is."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -23,9 +24,11 @@ def overrides(command: str) -> list[str]:
 
 
 def test_the_config_of_the_page_is_one():
-    (block,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
-    config = RayConfig.model_validate(yaml.safe_load(block)["ray"])
-    assert config.placement.scorer.cpus == 16
+    first, colocated = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
+    assert RayConfig.model_validate(first["ray"]).placement.scorer.cpus == 16
+    changes = [f"{name}={json.dumps(value)}" for name, value in colocated.items()]
+    config = load_config(find_config("configs/smoke/grpo.yaml"), changes)
+    assert config.ray.placement.shares("engine")
 
 
 def test_the_log_of_the_page_is_what_is_said():
