@@ -66,7 +66,7 @@ setup(
     },
     entry_points={
         "console_scripts": ["sharpen = rl.cli:main"],
-        "vllm.general_plugins": ["sharpen_host_weights = rollout.weight_receiver:register"],
+        "vllm.general_plugins": ["sharpen_weights = rollout.weight_receiver:register"],
         "verl.plugins": ["sharpen = rl.verl_plugin"],
     },
 )

@@ -1,9 +1,10 @@
 """What a GPU shows and a CPU cannot: the learner's step, chunked log-probs, packed attention, bfloat16, weight sync.
 
 One line of JSON a measurement, with the device's name; medians over `--repeats` after a warm-up. It stops with a
-message where there is no GPU. Weights go through the host backend, the one that Sharpen has; the plain copy over the
-bus beside it is what no backend through the host's memory can beat. The learner's attention takes a mask, which flash
-kernels refuse: `attention` says what that costs against causal flash attention on one sequence a row.
+message where there is no GPU. Weights go through the host's memory, or with two GPUs or more by `--transfer broadcast`;
+the plain copy over the bus beside it is what nothing through the host's memory can beat. The learner's attention takes
+a mask, which flash kernels refuse: `attention` says what that costs against causal flash attention on one sequence a
+row.
 """
 
 import argparse
@@ -105,7 +106,7 @@ def attention(options: argparse.Namespace) -> Result:
 async def step(options: argparse.Namespace) -> Result:
     """Whole steps on the real parts: tokens a second of the learner, mismatch of engine and learner, weight sync."""
     from benchmarks.step import SharpenArm
-    from benchmarks.sync import num_weight_bytes, stages
+    from benchmarks.sync import num_weight_bytes, sync_seconds
     from rl.cluster import RayConfig, open_sampler, ray_session
     from rl.learner import LearnerConfig
     from rl.learner_group import open_learner
@@ -116,9 +117,10 @@ async def step(options: argparse.Namespace) -> Result:
 
     model = resolve_model(options.model)
     engine = EngineConfig(max_context_tokens=1024, gpu_memory_share=options.engine_share)
+    learner_config = LearnerConfig(weight_transfer=options.transfer)
     async with (
         ray_session(RayConfig(), num_cpus=4),
-        open_learner(model, LearnerConfig(), LossConfig(), temperature=1.0, seed=0) as learner,
+        open_learner(model, learner_config, LossConfig(), temperature=1.0, seed=0) as learner,
         open_sampler(model, engine, stop_token_ids(model), 0) as sampler,
     ):
         num_bytes = await num_weight_bytes(learner)
@@ -129,11 +131,11 @@ async def step(options: argparse.Namespace) -> Result:
             start = time.perf_counter()
             metrics = await learner.update(batch)
             seconds = time.perf_counter() - start
-            moved = await stages(learner, sampler, turn + 1)
+            moved = await sync_seconds(learner, sampler, turn + 1)
             if turn:
                 learn.append(batch.packing["pack/trained_tokens"] / seconds)
                 mismatch.append(metrics["loss/mismatch_kl"])
-                sync.append(moved["sync_s"])
+                sync.append(moved)
     return {
         "learner_tokens_per_s": median(learn),
         "mismatch_kl": median(mismatch),
@@ -170,6 +172,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=8192)
     parser.add_argument("--model", default="package:smollm2")
     parser.add_argument("--engine-share", type=float, default=0.3, help="of the GPU's memory, beside the learner")
+    parser.add_argument("--transfer", choices=("host", "broadcast"), default="host", help="of weights")
     options = parser.parse_args(arguments)
     if unknown := set(options.what) - set(MEASUREMENTS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(MEASUREMENTS)}")

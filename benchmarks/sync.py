@@ -1,4 +1,4 @@
-"""What a weight sync by the host backend takes: as a share of the demo's step, and against a plain copy of its bytes.
+"""What a weight sync takes: as a share of the demo's step, and against a plain copy of its bytes.
 
 One run measures both, in turns: the step of benchmarks/step.py (sample, learn, publish), a sync alone, and a copy of as
 many bytes from one piece of memory to another, by one thread as in the learner and by all. Medians. Targets: below 2%
@@ -46,14 +46,10 @@ class Copier:
 
 
 async def num_weight_bytes(learner: Any) -> int:
-    """Bytes of all buckets, as they go over."""
-    import torch
-
-    total = 0
-    async for bucket in learner.weights():
-        for shape, dtype in zip(bucket["shapes"], bucket["dtypes"], strict=True):
-            total += torch.Size(shape).numel() * getattr(torch, dtype).itemsize
-    return total
+    """Bytes of all buckets, whichever way they go."""
+    (count, *_) = await asyncio.gather(*learner.group.num_buckets())
+    buckets = [await asyncio.gather(*learner.group.write_bucket(index)) for index in range(count)]
+    return sum(bucket["num_bytes"] for bucket, *_ in buckets)
 
 
 async def sync_seconds(learner: Any, sampler: Any, version: int) -> float:
@@ -75,7 +71,8 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     from rollout.engine import EngineConfig
 
     model = resolve_model(options.model)
-    config = LearnerConfig(optimizer=OptimizerConfig(lr=1e-6), bucket_mib=options.bucket_mib)
+    transfer = {"bucket_mib": options.bucket_mib, "weight_transfer": options.transfer}
+    config = LearnerConfig(optimizer=OptimizerConfig(lr=1e-6), **transfer)
     engine = EngineConfig(max_context_tokens=256)
     rows: list[dict[str, float]] = []
     async with (
@@ -104,6 +101,7 @@ def main() -> None:
     parser.add_argument("--syncs", type=int, default=5, help="alone, after each step")
     parser.add_argument("--model", default="package:smollm2")
     parser.add_argument("--bucket-mib", type=int, default=64)
+    parser.add_argument("--transfer", choices=("host", "broadcast"), default="host")
     parser.add_argument("--json", action="store_true", help="end with a line of JSON")
     options = parser.parse_args()
     measured = asyncio.run(measure(options))

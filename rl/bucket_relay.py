@@ -12,6 +12,13 @@ def own_node_id(_actor: object = None) -> str:
     return ray.get_runtime_context().get_node_id()
 
 
+def own_address(_actor: object = None) -> str:
+    """The address of the node that this runs on; in a cluster of our own on one machine, loopback."""
+    import ray
+
+    return ray.util.get_node_ip_address()
+
+
 def read_bytes(path: str) -> Any:
     """The bytes of a file, mapped: the only copy is the one into the object store."""
     import numpy

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rewards.ray_loopback import loopback_alone
-from rl.bucket_relay import own_node_id, split_relay
+from rl.bucket_relay import own_address, own_node_id, split_relay
 from rl.environments import find_environment
 from rl.learner import Bucket
 from rl.nodes import (
@@ -33,6 +33,7 @@ from rollout.environments.sampler import EnvironmentSampler
 from rollout.sampler import EngineHandle, EngineLost, Sampler
 from rollout.turns import Turns
 from rollout.types import SamplingParams
+from rollout.weight_group import BROKEN
 
 NO_ANSWER_S = 60.0
 MAX_CALLS = 65_536  # to an actor at once: beyond them Ray keeps even the question for its pulse waiting
@@ -152,8 +153,8 @@ async def end_actor(actor: Any, what: str) -> None:
 class RayEngine:
     """`EngineHandle` over a Ray actor. `node_id` is known once it has started."""
 
-    def __init__(self, actor: Any, name: str) -> None:
-        self.actor, self.name = actor, name
+    def __init__(self, actor: Any, name: str, num_workers: int = 1) -> None:
+        self.actor, self.name, self.num_workers = actor, name, num_workers
         self.node_id: str | None = None
 
     async def _call(self, reference: Any) -> Any:
@@ -164,6 +165,8 @@ class RayEngine:
         except gone() as error:
             raise EngineLost(f"{self.name}: its process is gone ({type(error).__name__})") from error
         except RayTaskError as error:
+            if BROKEN in str(error):
+                raise EngineLost(f"{self.name}: {BROKEN}") from error
             # vLLM reports the death of its core process this way; nothing works in that actor afterwards.
             if "EngineDeadError" in str(error) or "EngineCore" in str(error):
                 raise EngineLost(f"{self.name}: vLLM's core process is gone") from error
@@ -185,6 +188,10 @@ class RayEngine:
 
     async def begin_update(self) -> None:
         await self._call(self.actor.begin_update.remote())
+
+    async def join_group(self, group: dict[str, Any]) -> None:
+        address = await self._call(self.actor.__ray_call__.remote(own_address))
+        await self._call(self.actor.join_group.remote(group | {"own_address": address}))
 
     async def load_bucket(self, bucket: Bucket) -> None:
         plain, payload = split_relay(bucket, self.node_id)
@@ -215,7 +222,7 @@ async def start_engine(
         actor = actor_class.options(max_concurrency=MAX_CALLS, **options).remote(
             model, config, stops, seed, shared_gpus
         )
-        engine = RayEngine(actor, f"{kind} {index}")
+        engine = RayEngine(actor, f"{kind} {index}", config.tensor_parallel_size)
         try:
             await answer_within(engine._call(actor.start.remote()), config.start_timeout_s, f"start of {engine.name}")
             engine.node_id = await answer_within(actor.__ray_call__.remote(own_node_id), NO_ANSWER_S, engine.name)

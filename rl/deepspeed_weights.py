@@ -1,7 +1,7 @@
-"""A sharded model's weights under their Hugging Face names: into shared memory bucket by bucket, and into a folder."""
+"""A sharded model's weights under their Hugging Face names: bucket by bucket to engines, and into a folder."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from rl.bucket_files import NUM_FILES, BucketFiles
 from rl.learner import Bucket, LearnerConfig
 from rl.lora import adapted_layers, adapter_parameters, merged, save_adapters, stored_parameters
 from rl.models import save_without_weights
+from rollout.weight_group import GROUP_TIMEOUT_S, WeightGroup
 
 NamedParameters = list[tuple[str, torch.nn.Parameter]]
 ALIGNMENT = 16  # bytes
@@ -82,6 +83,20 @@ class ShardedWeights:
 
     def write_bucket(self, index: int) -> Bucket | None:
         """Bucket `index` into a file in shared memory; rank 0 answers with what is where in it."""
+        path = str(self._bucket_files.paths[index % NUM_FILES]) if self.rank == 0 else ""
+        return self._pack(index, path, lambda size: self._mapped(path, size))
+
+    def pack_bucket(self, index: int) -> Bucket | None:
+        """Bucket `index` into the sender's memory; rank 0 answers with what is where in it."""
+        return self._pack(index, "", self.sender.memory)
+
+    @cached_property
+    def sender(self) -> "BucketSender":
+        on_gpu = torch.cuda.is_available()
+        return BucketSender(torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu"))
+
+    def _pack(self, index: int, path: str, take: Callable[[int], torch.Tensor]) -> Bucket | None:
+        """Gather bucket `index`, and on rank 0 write it to the memory that `take(num_bytes)` gives."""
         bucket = self.buckets[index]
         with self._gathered(bucket):
             if self.rank != 0:
@@ -91,12 +106,12 @@ class ShardedWeights:
             for tensor in tensors.values():
                 offsets.append(end)
                 end += _aligned(tensor.nbytes)
-            path = str(self._bucket_files.paths[index % NUM_FILES])
-            memory = self._mapped(path, end)
+            memory = take(end)
             for tensor, offset in zip(tensors.values(), offsets, strict=True):
                 memory[offset : offset + tensor.nbytes].view(tensor.dtype).view(tensor.shape).copy_(tensor)
             return {
                 "path": path,
+                "num_bytes": end,
                 "names": list(tensors),
                 "dtypes": [str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()],
                 "shapes": [list(tensor.shape) for tensor in tensors.values()],
@@ -142,3 +157,31 @@ class ShardedWeights:
                 if self.rank == 0:
                     tensors = {name: p.detach().cpu().contiguous() for name, p in parameters.items()}
                     save_adapters(self.model, origin, tensors, folder)
+
+
+class BucketSender:
+    """Memory for a bucket on the rank's device, and the group through which rank 0 sends it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.group: Any = None
+        self._memory = torch.empty(0, dtype=torch.uint8, device=device)
+        self._filled = self._memory
+
+    def memory(self, num_bytes: int) -> torch.Tensor:
+        if len(self._memory) < num_bytes:
+            self._memory = torch.empty(num_bytes, dtype=torch.uint8, device=self.device)
+        self._filled = self._memory[:num_bytes]
+        return self._filled
+
+    def open(self, address: str) -> None:
+        self.close()
+        self.group = WeightGroup(address, timeout_s=GROUP_TIMEOUT_S)
+
+    def broadcast(self) -> None:
+        self.group.broadcast(self._filled)
+
+    def close(self) -> None:
+        if self.group is not None:
+            self.group.close()
+            self.group = None

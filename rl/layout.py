@@ -41,6 +41,11 @@ def check_colocated(engine: EngineConfig, learner: LearnerConfig, max_staleness:
             f"max_staleness is {max_staleness}, but with ray.placement.layout colocated nothing is sampled while the "
             "learner works: set it to 0, or give the engines GPUs of their own (disaggregated)"
         )
+    if learner.weight_transfer == "broadcast":
+        raise ValueError(
+            "learner.weight_transfer is broadcast, but NCCL takes no two members on one GPU, as there are with "
+            "ray.placement.layout colocated: set it to host"
+        )
     wanted = engine.num_engines * engine.tensor_parallel_size
     if wanted > learner.num_ranks:
         raise ValueError(

@@ -1,7 +1,7 @@
 """What a recipe asks of a learner, whatever library computes it."""
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rl.lora import LoRAConfig
 from rl.types import StepMetrics, TrainBatch
+from rollout.sampler import EngineHandle
 
 Bucket = dict[str, Any]  # one bucket of weights: see rollout/weight_receiver.py
 
@@ -55,6 +56,8 @@ class LearnerConfig(BaseModel):
     Two are for mixtures of experts (docs/moe.md): `load_balancing` is the coefficient of the global-batch
     loss (None: 1e-3 in supervised fine-tuning, 0 elsewhere); with `routing_replay: start` the updates of a step
     choose the experts that its start chose.
+    New weights go to engines by `weight_transfer` (docs/cluster.md): host, through files in shared memory and Ray's
+    object store; broadcast, from device to device through NCCL (on CPUs gloo).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -76,6 +79,7 @@ class LearnerConfig(BaseModel):
     lora: LoRAConfig | None = None
     offload: Literal["none", "optimizer", "parameters"] = "none"
     sequence_parallel_size: int = Field(1, ge=1)
+    weight_transfer: Literal["host", "broadcast"] = "host"
 
     @property
     def num_data_ranks(self) -> int:
@@ -113,7 +117,7 @@ class Learner(Protocol):
 
     async def evaluate(self, batch: TrainBatch) -> StepMetrics: ...
 
-    def weights(self) -> AsyncIterator[Bucket]: ...
+    def weights(self, engines: Sequence[EngineHandle]) -> AsyncGenerator[Bucket, None]: ...
 
     async def save(self, folder: Path) -> None: ...
 

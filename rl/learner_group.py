@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ from rl.rank_updates import RankUpdate, shares
 from rl.roles import learner_role
 from rl.sequence_parallel import check_sequence_parallel
 from rl.types import StepMetrics, TrainBatch
+from rl.weight_broadcast import WeightBroadcast
 from rollout.cpu_settings import parse_cores
 from rollout.memory import give_back_freed_memory
+from rollout.sampler import EngineHandle
 
 REMOVE_FILES_S = 5.0
 DEATH_KNOWN_S = 10.0  # from a broken connection between ranks to Ray's word that a process is dead
@@ -35,6 +37,7 @@ class RayLearner:
         self.group, self.config = group, config
         self.num_ranks, self.updates_per_step = config.num_data_ranks, config.updates_per_step
         self._node_id: str | None = None  # of rank 0
+        self._broadcast = WeightBroadcast(self.on_ranks)
 
     async def _all(self, references: list[Any], what: str) -> list[Any]:
         """All ranks' answers. Raises LearnerLost where a rank is gone, or hangs beyond `update_timeout_s`."""
@@ -73,9 +76,16 @@ class RayLearner:
         answers = await self._all(self.group.evaluate(self._shares(batch)), "the learner's evaluation")
         return answers[0]
 
-    async def weights(self) -> AsyncIterator[Bucket]:
-        """The weights bucket by bucket; the next one is written while the last one is read."""
+    async def weights(self, engines: Sequence[EngineHandle]) -> AsyncGenerator[Bucket, None]:
+        """The weights for these engines, bucket by bucket; the next one is made while the last one is read.
+
+        Raises BroadcastBroken where they are broadcast and an engine is lost on the way.
+        """
         count = (await self._all(self.group.num_buckets(), "the learner's list of weights"))[0]
+        if self.config.weight_transfer == "broadcast":
+            async for bucket in self._broadcast.buckets(engines, count):
+                yield bucket
+            return
         ahead = asyncio.ensure_future(self._write(0))
         for index in range(count):
             bucket = await ahead

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 
 from rl.learner import Learner
+from rl.weight_broadcast import BroadcastBroken
 from rollout.sampler import EngineHandle, EngineLost, Sampler
 
 UPDATE_TIMEOUT_S = 300.0
@@ -51,6 +53,10 @@ class EngineCalls:
         """Call all engines that are not lost at once."""
         await asyncio.gather(*(self._limited(engine, what, call) for engine in self.engines if engine not in self.lost))
 
+    def lose_all(self, why: str) -> None:
+        """What each has got is incomplete."""
+        self.lost = {engine: f"{engine.name} has incomplete weights: {why}" for engine in self.engines} | self.lost
+
     async def _limited(self, engine: EngineHandle, what: str, call: Callable[[EngineHandle], Awaitable[None]]) -> None:
         try:
             await asyncio.wait_for(call(engine), UPDATE_TIMEOUT_S)
@@ -66,9 +72,14 @@ async def _transfer(learner: Learner, engines: list[EngineHandle], version: int)
     # The first bucket is gathered while the engines come to rest.
     resting = asyncio.ensure_future(calls.on_each("begin the weight update", lambda engine: engine.begin_update()))
     try:
-        async for bucket in learner.weights():
-            await resting
-            await calls.on_each("load a weight bucket", lambda engine, bucket=bucket: engine.load_bucket(bucket))  # type: ignore[misc]
+        async with aclosing(learner.weights(engines)) as buckets:
+            async for bucket in buckets:
+                await resting
+                await calls.on_each("load a weight bucket", lambda engine, bucket=bucket: engine.load_bucket(bucket))  # type: ignore[misc]
+                if calls.lost and bucket.get("path") == "":  # no file: the others wait for those that are lost
+                    raise BroadcastBroken("an engine was lost during a broadcast of weights")
+    except BroadcastBroken as error:
+        calls.lose_all(str(error))
     finally:
         resting.cancel()
     await calls.on_each("end the weight update", lambda engine: engine.end_update(version))

@@ -236,6 +236,10 @@ class Engine:
         await self._llm.pause_generation(mode="keep", clear_cache=False)
         await self._llm.start_weight_update()
 
+    async def join_group(self, group: dict[str, Any]) -> None:
+        """Have the workers join the group through which weights will come (see `rollout/weight_receiver.py`)."""
+        await self._llm.init_weight_transfer_engine(_init_request(**group))
+
     async def load_bucket(self, bucket: dict[str, Any], payload: Any = None) -> None:
         """Load one bucket (see `rollout/weight_receiver.py`); `payload` has its bytes where its file is elsewhere."""
         from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
@@ -244,7 +248,8 @@ class Engine:
             self._inbox = self._inbox or WeightInbox()
             self._inbox.fill(payload)
             bucket = bucket | {"path": self._inbox.path}
-        _check_on_this_host(bucket["path"])
+        if bucket["path"]:
+            _check_on_this_host(bucket["path"])
         await self._llm.update_weights(WeightTransferUpdateRequest(update_info=bucket))
 
     async def end_update(self, version: int) -> None:
@@ -270,10 +275,10 @@ def _check_on_this_host(path: str) -> None:
         )
 
 
-def _init_request() -> Any:
+def _init_request(**group: Any) -> Any:
     from vllm.distributed.weight_transfer.base import WeightTransferInitRequest
 
-    return WeightTransferInitRequest(init_info={})
+    return WeightTransferInitRequest(init_info=group)
 
 
 def _completion(output: Any) -> Completion:

@@ -28,6 +28,7 @@ class EngineHandle(Protocol):
     """An engine in another process. Every call raises EngineLost when that process is gone."""
 
     name: str
+    num_workers: int
 
     async def generate(
         self,
@@ -44,6 +45,8 @@ class EngineHandle(Protocol):
     async def progress(self) -> int: ...
 
     async def sleep(self) -> None: ...
+
+    async def join_group(self, group: dict[str, Any]) -> None: ...
 
     async def begin_update(self) -> None: ...
 

@@ -1,7 +1,8 @@
-"""The host-memory weight-transfer backend: the engine's end of a weight update on CPU.
+"""Our weight-transfer backend: the engine's end of a weight update.
 
-The learner packs tensors into buckets, each a file of bounded size in shared memory, and names them to the
-engine; every vLLM worker maps the file and loads its part. vLLM finds the backend by its plug-in entry point.
+The learner packs tensors into buckets of bounded size. A bucket is a file in shared memory, which every vLLM worker
+maps, or is broadcast to all workers through a group that they have joined. vLLM finds the backend by its plug-in entry
+point.
 """
 
 import os
@@ -15,34 +16,51 @@ from vllm.distributed.weight_transfer.base import (
     WeightTransferUpdateInfo,
 )
 
-BACKEND = "sharpen_host"
+from rollout.weight_group import GROUP_TIMEOUT_S, WeightGroup
+
+BACKEND = "sharpen_buckets"
 NUM_MAPPED = 2  # files of a learner, which takes turns between them
 
 
 @dataclass
-class HostInitInfo(WeightTransferInitInfo):
-    """Nothing has to be agreed on beforehand."""
+class BucketInitInfo(WeightTransferInitInfo):
+    """The group to join, at `address` and `port`, of `size` members, and `first_rank`, that of the engine's first
+    worker; without an address nothing has to be agreed on."""
+
+    address: str = ""
+    port: int = 0
+    size: int = 0
+    first_rank: int = 0
+    own_address: str = ""
 
 
 @dataclass
-class HostUpdateInfo(WeightTransferUpdateInfo):
-    """One bucket: `path` holds the tensors' bytes, tensor i at `offsets[i]` (bytes), contiguous."""
+class BucketUpdateInfo(WeightTransferUpdateInfo):
+    """One bucket of `num_bytes`: tensor i is at `offsets[i]` (bytes), contiguous, of the file `path`; without one, of
+    what is broadcast."""
 
     path: str
+    num_bytes: int
     names: list[str]
     dtypes: list[str]
     shapes: list[list[int]]
     offsets: list[int]
 
 
-class HostWeightTransferEngine(WeightTransferEngine[HostInitInfo, HostUpdateInfo]):
+class BucketWeightTransferEngine(WeightTransferEngine[BucketInitInfo, BucketUpdateInfo]):
     """Loads buckets in checkpoint format through vLLM's layer-wise reload, as its NCCL backend does."""
 
-    init_info_cls = HostInitInfo
-    update_info_cls = HostUpdateInfo
+    init_info_cls = BucketInitInfo
+    update_info_cls = BucketUpdateInfo
+    group: WeightGroup | None = None
+    memory: torch.Tensor | None = None
 
-    def init_transfer_engine(self, init_info: HostInitInfo) -> None:
-        pass
+    def init_transfer_engine(self, init_info: BucketInitInfo) -> None:
+        self.shutdown()
+        if init_info.address:
+            rank = init_info.first_rank + self.parallel_config.rank
+            self.group = WeightGroup(init_info.address, init_info.port, rank=rank, timeout_s=GROUP_TIMEOUT_S)
+            self.group.connect(init_info.size, init_info.own_address, self.device)
 
     def start_weight_update(self) -> None:
         # On CPU vLLM repacks linear weights and drops the originals: only the layer-wise reload can refill them.
@@ -52,10 +70,17 @@ class HostWeightTransferEngine(WeightTransferEngine[HostInitInfo, HostUpdateInfo
         if self.device.type == "cpu":
             leave_unpacked(self.model)
 
-    def receive_weights(self, update_info: HostUpdateInfo) -> None:
-        raw = map_file(update_info.path)
+    def receive_weights(self, update_info: BucketUpdateInfo) -> None:
+        raw = map_file(update_info.path) if update_info.path else self._receive(update_info.num_bytes)
         self.model.load_weights(read_bucket(update_info, raw, self.device))
         keep_unloaded(self.model, raw)
+
+    def _receive(self, num_bytes: int) -> torch.Tensor:
+        assert self.group is not None, "a broadcast comes to those that have joined its group"
+        if self.memory is None or len(self.memory) < num_bytes:
+            self.memory = torch.empty(num_bytes, dtype=torch.uint8, device=self.device)
+        self.group.broadcast(self.memory[:num_bytes])
+        return self.memory
 
     def finish_weight_update(self) -> None:
         from vllm.model_executor.model_loader.reload import finalize_layerwise_reload
@@ -68,7 +93,9 @@ class HostWeightTransferEngine(WeightTransferEngine[HostInitInfo, HostUpdateInfo
         self.receive_weights(self.parse_update_info(update_info))
 
     def shutdown(self) -> None:
-        pass
+        if self.group is not None:
+            self.group.close()
+            self.group = None
 
     @staticmethod
     def trainer_send_weights(iterator, trainer_args) -> None:
@@ -89,8 +116,8 @@ def _map_file(path: str, inode: int, size: int) -> torch.Tensor:
     return torch.from_file(path, shared=True, size=size, dtype=torch.uint8)
 
 
-def read_bucket(info: HostUpdateInfo, raw: torch.Tensor, device: torch.device) -> list[tuple[str, torch.Tensor]]:
-    """The named tensors of a bucket. On CPU they are views of `raw`, which the next bucket but one overwrites."""
+def read_bucket(info: BucketUpdateInfo, raw: torch.Tensor, device: torch.device) -> list[tuple[str, torch.Tensor]]:
+    """The named tensors of a bucket. On its device they are views of `raw`, which a later bucket overwrites."""
     tensors = []
     for name, dtype_name, shape, offset in zip(info.names, info.dtypes, info.shapes, info.offsets, strict=True):
         dtype = getattr(torch, dtype_name)
@@ -101,7 +128,7 @@ def read_bucket(info: HostUpdateInfo, raw: torch.Tensor, device: torch.device) -
 
 
 def keep_unloaded(model: torch.nn.Module, raw: torch.Tensor) -> None:
-    """Copy out of shared memory what the reload still waits with: parts of layers whose rest is in a later bucket."""
+    """Copy out of a bucket what the reload still waits with: parts of layers whose rest is in a later bucket."""
     from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
 
     shared = raw.untyped_storage().data_ptr()
@@ -153,4 +180,4 @@ def register() -> None:
     from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 
     if BACKEND not in WeightTransferEngineFactory._registry:
-        WeightTransferEngineFactory.register_engine(BACKEND, "rollout.weight_receiver", "HostWeightTransferEngine")
+        WeightTransferEngineFactory.register_engine(BACKEND, "rollout.weight_receiver", "BucketWeightTransferEngine")

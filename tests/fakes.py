@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,7 +22,7 @@ from rl.types import ScoredGroup, StepMetrics, TrainBatch
 from rollout.chat import Chat
 from rollout.engine import Completion, EngineConfig
 from rollout.environments.sampler import EnvironmentSampler
-from rollout.sampler import EngineLost, Sampler
+from rollout.sampler import EngineHandle, EngineLost, Sampler
 from rollout.types import Group, Prompt, Sample, SamplingParams, ThinkBlock
 
 
@@ -229,7 +229,7 @@ class FakeLearner:
         self.value += 1
         return {}
 
-    async def weights(self) -> AsyncIterator[Bucket]:
+    async def weights(self, engines: Sequence[EngineHandle]) -> AsyncGenerator[Bucket, None]:
         for index in range(3):
             self.num_sent += 1
             yield {"index": index, "value": self.value}
@@ -269,6 +269,8 @@ class FakeEngine:
         error: Exception | None = None,
     ) -> None:
         self.name, self.delay_s, self.dies_at, self.hangs_at, self.error = name, delay_s, dies_at, hangs_at, error
+        self.num_workers = 1
+        self.groups: list[dict[str, Any]] = []
         self.version = 0
         self.served: list[tuple[int, ...]] = []
         self.buckets: list[Bucket] = []
@@ -307,6 +309,10 @@ class FakeEngine:
     async def sleep(self) -> None:
         await self._maybe_die("sleep")
         self.sleeps = True
+
+    async def join_group(self, group: dict[str, Any]) -> None:
+        await self._maybe_die("join_group")
+        self.groups.append(group)
 
     async def begin_update(self) -> None:
         await self._maybe_die("begin_update")

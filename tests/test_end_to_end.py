@@ -179,3 +179,9 @@ def test_an_evaluation_of_aime_from_a_local_file(tmp_path):
     (results,) = (tmp_path / "lm_eval").rglob("results_*.json")
     found = json.loads(results.read_text())["results"]["aime24"]
     assert found["exact_match,boxed"] == metrics["eval/aime24/avg@4"]
+
+
+@pytest.mark.slow
+def test_weights_that_are_broadcast_make_the_same_run(whole, tmp_path):
+    finish(start(tmp_path, "num_steps=6", "log.name=broadcast", "learner.weight_transfer=broadcast"))
+    assert_same(tmp_path / "broadcast", whole)

@@ -27,9 +27,9 @@ async def test_the_first_bucket_is_gathered_while_the_engines_come_to_rest():
     asked = asyncio.Event()
 
     class Learner(FakeLearner):
-        async def weights(self):
+        async def weights(self, engines):
             asked.set()
-            async for bucket in super().weights():
+            async for bucket in super().weights(engines):
                 yield bucket
 
     class Engine(FakeEngine):
@@ -152,7 +152,7 @@ async def test_the_learner_waits_for_an_engine_that_is_being_started():
 
 async def test_a_learner_that_fails_before_its_first_bucket_leaves_no_call_behind():
     class Learner(FakeLearner):
-        async def weights(self):
+        async def weights(self, engines):
             raise ValueError("no weights")
             yield {}
 

@@ -107,26 +107,33 @@ async def test_a_prompt_that_does_not_fit_is_refused_with_id_and_length(sampler)
         await sampler.sample(prompt("x" * 300), params=PARAMS, num_samples=1, seed=0)
 
 
+TWO_WORKERS = {"tensor_parallel_size": 2, "cores": "0|1"}
+
+
 @pytest.mark.parametrize(
-    ("name", "engines"),
+    ("name", "engines", "transfer"),
     [
-        ("package:tiny-qwen3", {}),
-        ("package:tiny-qwen3-untied", {}),
-        pytest.param("package:tiny-qwen3-moe", {}, marks=pytest.mark.slow),
-        pytest.param("package:tiny-qwen3-moe-untied", {}, marks=pytest.mark.slow),
+        ("package:tiny-qwen3", {}, "host"),
+        ("package:tiny-qwen3-untied", {}, "host"),
+        ("package:tiny-qwen3", {}, "broadcast"),
+        pytest.param("package:tiny-qwen3-moe", {}, "host", marks=pytest.mark.slow),
+        pytest.param("package:tiny-qwen3-moe-untied", {}, "broadcast", marks=pytest.mark.slow),
         # Tied and large: its head has a packed copy, which a reload does not reach.
-        pytest.param("package:smollm2", {}, marks=pytest.mark.slow),
-        pytest.param("package:tiny-qwen3", {"num_engines": 2}, marks=pytest.mark.slow),
-        pytest.param("package:tiny-qwen3", {"tensor_parallel_size": 2, "cores": "0|1"}, marks=pytest.mark.slow),
+        pytest.param("package:smollm2", {}, "host", marks=pytest.mark.slow),
+        pytest.param("package:tiny-qwen3", {"num_engines": 2}, "host", marks=pytest.mark.slow),
+        pytest.param("package:tiny-qwen3", {"num_engines": 2}, "broadcast", marks=pytest.mark.slow),
+        pytest.param("package:tiny-qwen3", TWO_WORKERS, "host", marks=pytest.mark.slow),
+        pytest.param("package:tiny-qwen3-untied", TWO_WORKERS, "broadcast", marks=pytest.mark.slow),
     ],
 )
-async def test_after_an_update_engine_and_learner_agree(ray_cluster, tmp_path, name, engines):
+async def test_after_an_update_engine_and_learner_agree(ray_cluster, tmp_path, name, engines, transfer):
     folder = resolve_model(name)
     config = ENGINE.model_copy(update={"batch_invariant": False, **engines})  # with its prefix cache
+    learner_config = LEARNER.model_copy(update={"weight_transfer": transfer})
     question = prompt("What is 2 + 2? " * 6)  # longer than a block of the cache
     async with (
         open_sampler(folder, config, stop_token_ids(folder), 0) as sampler,
-        open_learner(folder, LEARNER, LossConfig(), temperature=1.0, seed=0) as learner,
+        open_learner(folder, learner_config, LossConfig(), temperature=1.0, seed=0) as learner,
     ):
         before = await sampler.sample(question, params=PARAMS, num_samples=4, seed=3)
         await learner.update(batch_of(num_ranks=1))

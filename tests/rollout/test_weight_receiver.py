@@ -5,11 +5,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from rollout.weight_receiver import HostUpdateInfo, keep_unloaded, leave_unpacked, map_file, read_bucket
+from rollout.weight_receiver import BucketUpdateInfo, keep_unloaded, leave_unpacked, map_file, read_bucket
 
 
 def read(path, count):
-    info = HostUpdateInfo(path=str(path), names=["w"], dtypes=["float32"], shapes=[[count]], offsets=[16])
+    info = BucketUpdateInfo(
+        path=str(path), num_bytes=16 + 4 * count, names=["w"], dtypes=["float32"], shapes=[[count]], offsets=[16]
+    )
     ((name, tensor),) = read_bucket(info, map_file(str(path)), torch.device("cpu"))
     assert name == "w"
     return tensor

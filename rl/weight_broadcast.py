@@ -1,0 +1,110 @@
+"""Weights from learner rank 0 to all engine workers at once, through a process group of theirs."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from rl.bucket_relay import own_address
+from rl.learner import Bucket
+from rollout.sampler import EngineHandle, EngineLost
+from rollout.weight_group import GROUP_TIMEOUT_S, GroupBroken
+
+MARGIN_S = 30.0  # for calls to get through, beside what they wait for
+
+OnRanks = Callable[[Callable[[Any], Any], str], Any]
+
+
+class BroadcastBroken(Exception):
+    """A member was lost on the way: no engine of the broadcast has complete weights."""
+
+
+def open_group(rank: Any) -> tuple[str, int] | None:
+    """On each learner rank: rank 0 makes a new group, and answers where it is found."""
+    if rank.learner.rank != 0:
+        return None
+    sender = rank.learner.weights.sender
+    sender.open(own_address())
+    return sender.group.address, sender.group.port
+
+
+def connect_group(size: int, rank: Any) -> str:
+    """Wait for the engines' workers; answers with what went wrong. So do the others below."""
+    return _problem(rank, lambda sender: sender.group.connect(size, sender.group.address, sender.device))
+
+
+def broadcast_bucket(rank: Any) -> str:
+    return _problem(rank, lambda sender: sender.broadcast())
+
+
+def close_group(rank: Any) -> str:
+    return _problem(rank, lambda sender: sender.close())
+
+
+def _problem(rank: Any, act: Callable[[Any], None]) -> str:
+    if rank.learner.rank == 0:
+        try:
+            act(rank.learner.weights.sender)
+        except GroupBroken as error:  # the learner itself is well
+            return str(error)
+    return ""
+
+
+class WeightBroadcast:
+    """The driver's view: a group for as long as the same engines are there, and buckets through it."""
+
+    def __init__(self, on_ranks: OnRanks) -> None:
+        self._on_ranks = on_ranks
+        self._members: list[EngineHandle] = []
+
+    async def buckets(self, engines: Sequence[EngineHandle], num_buckets: int) -> AsyncGenerator[Bucket, None]:
+        """Each bucket as it is being sent. Raises BroadcastBroken where it does not arrive everywhere."""
+        if not engines:
+            return
+        if list(engines) != self._members:
+            await self._form(list(engines))
+        members, self._members = self._members, []  # broken, until all have arrived
+        for index in range(num_buckets):
+            bucket = (await self._on_ranks(partial(pack_bucket, index), f"weight bucket {index}"))[0]
+            sending = asyncio.ensure_future(self._on_ranks(broadcast_bucket, f"the broadcast of weight bucket {index}"))
+            try:
+                yield bucket
+                problem = (await sending)[0]
+            finally:
+                sending.cancel()
+            if problem:
+                raise BroadcastBroken(f"{problem} (at weight bucket {index})")
+        self._members = members
+
+    async def _form(self, engines: list[EngineHandle]) -> None:
+        with suppress(BroadcastBroken):
+            await self._act(close_group, "the end of the last group for weights")
+        host, port = (await self._on_ranks(open_group, "a group for weights"))[0]
+        firsts = [1 + sum(engine.num_workers for engine in engines[:index]) for index in range(len(engines))]
+        size = 1 + sum(engine.num_workers for engine in engines)
+        joins = [
+            engine.join_group({"address": host, "port": port, "size": size, "first_rank": first})
+            for engine, first in zip(engines, firsts, strict=True)
+        ]
+        connect = self._act(partial(connect_group, size), "the group for weights")
+        together = asyncio.gather(connect, *joins, return_exceptions=True)
+        try:
+            problems = [error for error in await asyncio.wait_for(together, GROUP_TIMEOUT_S + MARGIN_S) if error]
+        except TimeoutError as error:
+            raise BroadcastBroken("an engine did not join the group for weights in time") from error
+        for problem in problems:
+            if not isinstance(problem, BroadcastBroken | EngineLost):
+                raise problem
+        if problems:
+            raise BroadcastBroken(f"engines and learner did not come together: {problems[-1]}")
+        self._members = engines
+
+    async def _act(self, function: Callable[[Any], str], what: str) -> None:
+        if problem := (await self._on_ranks(function, what))[0]:
+            raise BroadcastBroken(f"{problem} (in {what})")
+
+
+def pack_bucket(index: int, rank: Any) -> Bucket | None:
+    """On all ranks: gather bucket `index`; rank 0 has it ready to be sent, and answers with what is where in it."""
+    return rank.learner.weights.pack_bucket(index)
