@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -47,6 +48,10 @@ def timed(function: Callable[[], Any], repeats: int) -> tuple[float, float]:
     return median(times), (torch.cuda.max_memory_allocated() - before) / GIB
 
 
+def backward(function: Callable[[], Any]) -> None:
+    function().sum().backward()
+
+
 def log_probs(options: argparse.Namespace) -> Result:
     """Forward and backward of the output head: in chunks, and with all logits at once."""
     import torch
@@ -67,7 +72,7 @@ def log_probs(options: argparse.Namespace) -> Result:
     difference = (chunked() - whole()).abs().max().item()
     found: Result = {"tokens": count, "vocab": vocab, "largest_difference_nats": difference}
     for name, function in (("chunked", chunked), ("whole", whole)):
-        seconds, gib = timed(lambda function=function: function().sum().backward(), options.repeats)
+        seconds, gib = timed(partial(backward, function), options.repeats)
         found |= {f"{name}_s": seconds, f"{name}_gib": gib}
     return found
 
@@ -90,20 +95,24 @@ def attention(options: argparse.Namespace) -> Result:
         return scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
     def flash() -> torch.Tensor:
-        rows = [x.view(heads, num, length, width).transpose(0, 1) for x in (q, k, v)]
+        qs, ks, vs = (x.view(heads, num, length, width).transpose(0, 1) for x in (q, k, v))
         with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
-            out = scaled_dot_product_attention(*rows, is_causal=True)
+            out = scaled_dot_product_attention(qs, ks, vs, is_causal=True)
         return out.transpose(0, 1).reshape(shape)
 
     found: Result = {"sequences": num, "tokens_each": length}
     found["largest_difference"] = (packed() - flash()).abs().max().item()
     for name, function in (("packed", packed), ("flash", flash)):
-        seconds, gib = timed(lambda function=function: function().sum().backward(), options.repeats)
+        seconds, gib = timed(partial(backward, function), options.repeats)
         found |= {f"{name}_s": seconds, f"{name}_gib": gib}
     return found
 
 
-async def step(options: argparse.Namespace) -> Result:
+def step(options: argparse.Namespace) -> Result:
+    return asyncio.run(_step(options))
+
+
+async def _step(options: argparse.Namespace) -> Result:
     """Whole steps on the real parts: tokens a second of the learner, mismatch of engine and learner, weight sync."""
     from benchmarks.step import SharpenArm
     from benchmarks.sync import num_weight_bytes, sync_seconds
@@ -154,14 +163,17 @@ def bus_copy_s(num_bytes: int, repeats: int) -> float:
     return timed(lambda: (on_host.copy_(on_gpu), on_gpu.copy_(on_host)), repeats)[0]
 
 
-MEASUREMENTS = {"log_probs": log_probs, "attention": attention, "step": step}
+MEASUREMENTS: dict[str, Callable[[argparse.Namespace], Result]] = {
+    "log_probs": log_probs,
+    "attention": attention,
+    "step": step,
+}
 
 
 def measure(name: str, options: argparse.Namespace) -> Result:
     import torch
 
     found = MEASUREMENTS[name](options)
-    found = asyncio.run(found) if asyncio.iscoroutine(found) else found
     return {"measured": name, "device": torch.cuda.get_device_name(), "torch": torch.__version__} | found
 
 
