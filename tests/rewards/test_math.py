@@ -195,9 +195,9 @@ def test_an_infinity_is_no_number(answer, evaluated):
     ids=lambda answer: answer[:8],
 )  # fmt: skip
 def test_hostile_answers_are_refused_at_once(answer):
-    start = time.perf_counter()
+    start = time.process_time()
     assert not verify_math(answer, "7").equal
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 ALPHABET = st.sampled_from([*"0123456789xyRr+-*/^=<>!,.;:()[]{}$%\\ _|°π∞√½七\u200b",

@@ -127,9 +127,9 @@ def test_f1_is_one_for_the_very_set_alone_and_nothing_for_all(wanted, chosen):
 @pytest.mark.parametrize("unit", ["A, ", "answer: ", "answer ", "**", "(", "\\boxed{", "A.", "option ", "{", " "])
 def test_time_is_linear_in_the_length(task, unit):
     def seconds(length):
-        start = time.perf_counter()
+        start = time.process_time()
         judge(task, unit * (length // len(unit)), "A")
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     seconds(1000)
     short, long = min(seconds(25_000) for _ in range(3)), min(seconds(400_000) for _ in range(3))

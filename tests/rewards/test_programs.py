@@ -64,9 +64,9 @@ def test_a_program_that_is_too_long_is_named():
 @pytest.mark.parametrize("piece", ["```\n", "`", "~", "```python\nx\n```\n", "``` `\n", " ", "   ```\n"])
 def test_hostile_answers_take_linear_time(piece):
     def seconds(length: int) -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         last_program(piece * (length // len(piece)))
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     short, long = (min(seconds(length) for _ in range(3)) for length in (100_000, 800_000))
     assert long < 40 * short + 0.01
@@ -111,12 +111,12 @@ def test_outputs(output, wanted, options, same):
 
 @pytest.mark.parametrize("token", ["1" * 399, "1" * 100_000, "1." * 50_000, "1e" * 50_000, "-" * 100_000])
 def test_hostile_numbers_take_linear_time(token):
-    start = time.perf_counter()
+    start = time.process_time()
     same_output("1 " * 100_000 + token, "1.0 " * 100_000 + "7", tolerance=1e-6)
-    first = time.perf_counter() - start
-    start = time.perf_counter()
+    first = time.process_time() - start
+    start = time.process_time()
     same_output("1 " * 400_000 + token, "1.0 " * 400_000 + "7", tolerance=1e-6)
-    assert time.perf_counter() - start < 20 * first + 0.01
+    assert time.process_time() - start < 20 * first + 0.01
 
 
 @pytest.mark.parametrize(

@@ -242,9 +242,9 @@ def test_time_is_linear_in_the_answer(make):
     def best(n):
         times = []
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.process_time()
             assert judge(make(n)).score == 0
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
         return min(times)
 
     assert best(19_200) / max(best(2_400), 2e-4) < 32  # 8 where the time is linear, 64 where it is quadratic

@@ -102,9 +102,9 @@ def test_params_that_cannot_be_used_are_named(params):
 def test_time_is_linear_in_summary_and_source(piece):
     def seconds(size):
         text = (piece * size)[:size]
-        start = time.perf_counter()
+        start = time.process_time()
         judge(text, REFERENCE, question=text * 4, words=[0, 10**6])
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     seconds(100)
     small, large = min(seconds(2_000) for _ in range(2)), min(seconds(16_000) for _ in range(2))

@@ -124,12 +124,12 @@ def test_time_is_linear(piece):
         text = (piece * size)[:size]
         best = float("inf")
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.process_time()
             split_response(text), clean(text)
             for extract in EXTRACT:
                 with contextlib.suppress(BoundExceeded):
                     extract_answer(text, extract)
-            best = min(best, time.perf_counter() - start)
+            best = min(best, time.process_time() - start)
         return best
 
     small, large = seconds(100_000), seconds(800_000)

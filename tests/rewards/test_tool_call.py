@@ -253,9 +253,9 @@ def test_time_is_linear_in_the_answer(make):
     def best(n):
         times = []
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.process_time()
             judge(make(n), [{"name": "f", "arguments": {"x": ["a"]}}])
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
         return min(times)
 
     assert best(64_000) / max(best(8_000), 2e-4) < 32  # 8 where the time is linear, 64 where it is quadratic

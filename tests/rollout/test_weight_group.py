@@ -1,7 +1,6 @@
 """The group through which weights go: real gloo over loopback, a thread a member."""
 
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -58,16 +57,14 @@ def test_it_listens_on_its_own_address_alone(threads):
 
 
 def test_a_member_that_leaves_ends_the_wait_of_the_others_at_once(threads):
-    members, memory = meet(threads, 3, 30), buffers(3)
-    started = time.monotonic()
+    members, memory = meet(threads, 3, 600), buffers(3)
     waiting: list[Future[None]] = [
         threads.submit(members[rank].broadcast, memory[rank]) for rank in (1, 2)
     ]  # for the root, which never sends
     after(0.2, members[0].close)
     for call in waiting:
         with pytest.raises(GroupBroken, match=BROKEN):
-            call.result(timeout=30)
-    assert time.monotonic() - started < 15, "not by the limit of 30 s"
+            call.result(timeout=60)  # not by the group's own limit of 600 s
 
 
 def test_a_member_that_does_not_come_is_waited_for_no_longer_than_the_limit():
