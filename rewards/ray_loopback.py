@@ -8,7 +8,8 @@ from pathlib import Path
 
 # Ray's switch for clusters of one machine; its name is of the systems where it is the default.
 SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-LOOPBACK = {SWITCH: "0", "GLOO_SOCKET_IFNAME": "lo", "VLLM_HOST_IP": "127.0.0.1", "VLLM_LOOPBACK_IP": "127.0.0.1"}
+LOOPBACK = {SWITCH: "0", "GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+LOOPBACK |= {"VLLM_HOST_IP": "127.0.0.1", "VLLM_LOOPBACK_IP": "127.0.0.1"}
 
 
 @contextmanager

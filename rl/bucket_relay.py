@@ -3,6 +3,7 @@
 from typing import Any
 
 from rl.learner import Bucket
+from rl.nodes import on_node
 
 
 def own_node_id(_actor: object = None) -> str:
@@ -37,13 +38,8 @@ class BucketRelay:
         self._reference: Any = None
 
     def reference(self) -> Any:
-        import ray
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
         if self._reference is None:
-            task: Any = ray.remote(read_bytes)
-            there = NodeAffinitySchedulingStrategy(self.node_id, soft=False)
-            self._reference = task.options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote(self.path)
+            self._reference = on_node(self.node_id, read_bytes, self.path)
         return self._reference
 
 

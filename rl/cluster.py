@@ -22,6 +22,7 @@ from rl.nodes import (
     connect,
     joining_options,
     living_ids,
+    on_node,
     plan_on_nodes,
     starting_options,
 )
@@ -30,7 +31,8 @@ from rl.roles import engine_role
 from rollout.chat import Chat
 from rollout.engine import Completion, Engine, EngineConfig
 from rollout.environments.sampler import EnvironmentSampler
-from rollout.sampler import EngineHandle, EngineLost, Sampler
+from rollout.processes import ProcessKey, end_processes
+from rollout.sampler import EngineHandle, EngineLost, EngineSpoiled, Sampler
 from rollout.turns import Turns
 from rollout.types import SamplingParams
 from rollout.weight_group import BROKEN
@@ -151,11 +153,12 @@ async def end_actor(actor: Any, what: str) -> None:
 
 
 class RayEngine:
-    """`EngineHandle` over a Ray actor. `node_id` is known once it has started."""
+    """`EngineHandle` over a Ray actor. `node_id` and `processes` are known once it has started."""
 
     def __init__(self, actor: Any, name: str, num_workers: int = 1) -> None:
         self.actor, self.name, self.num_workers = actor, name, num_workers
         self.node_id: str | None = None
+        self.processes: list[ProcessKey] = []
 
     async def _call(self, reference: Any) -> Any:
         from ray.exceptions import RayTaskError
@@ -166,7 +169,7 @@ class RayEngine:
             raise EngineLost(f"{self.name}: its process is gone ({type(error).__name__})") from error
         except RayTaskError as error:
             if BROKEN in str(error):
-                raise EngineLost(f"{self.name}: {BROKEN}") from error
+                raise EngineSpoiled(f"{self.name}: {BROKEN}") from error
             # vLLM reports the death of its core process this way; nothing works in that actor afterwards.
             if "EngineDeadError" in str(error) or "EngineCore" in str(error):
                 raise EngineLost(f"{self.name}: vLLM's core process is gone") from error
@@ -205,6 +208,17 @@ class RayEngine:
 
         ray.kill(self.actor)
 
+    async def end(self) -> None:
+        """Kill it, and wait until its processes are gone, and with them their part of a GPU's memory."""
+        from ray.exceptions import RayError
+
+        self.kill()
+        if self.node_id in await asyncio.to_thread(living_ids):
+            try:
+                await answer_within(on_node(self.node_id, end_processes, self.processes), NO_ANSWER_S, "their end")
+            except (RayError, TimeoutError) as error:
+                log.warning("%s: its processes may still be there: %s", self.name, str(error).partition("\n")[0])
+
 
 async def start_engine(
     model: str, config: EngineConfig, stops: list[int], seed: int, index: int, kind: RoleKind = "engine"
@@ -226,6 +240,7 @@ async def start_engine(
         try:
             await answer_within(engine._call(actor.start.remote()), config.start_timeout_s, f"start of {engine.name}")
             engine.node_id = await answer_within(actor.__ray_call__.remote(own_node_id), NO_ANSWER_S, engine.name)
+            engine.processes = await answer_within(actor.processes.remote(), NO_ANSWER_S, engine.name)
             return engine
         except BaseException as error:
             engine.kill()  # one that still waits for room would take it later

@@ -44,7 +44,7 @@ class RecipeConfig(BaseModel):
         {"num_steps", "checkpoint", "evals", "log", "hardware", "ray"}
     )
 
-    takes_turns: ClassVar[bool] = False  # whether engines may share GPUs with the learner
+    may_be_colocated: ClassVar[bool] = False  # whether engines may share GPUs with the learner
 
     recipe: str
     seed: int = 0
@@ -54,8 +54,8 @@ class RecipeConfig(BaseModel):
     hardware: HardwareConfig | None = None
 
     @model_validator(mode="after")
-    def _may_take_turns(self) -> Self:
-        if self.ray.placement.layout == "colocated" and not self.takes_turns:
+    def _may_be_colocated(self) -> Self:
+        if self.ray.placement.layout == "colocated" and not self.may_be_colocated:
             raise ValueError(
                 f"ray.placement.layout is colocated, which recipe {self.recipe} cannot be: engines take turns with the "
                 "learner in grpo and distill"
@@ -99,7 +99,7 @@ def check_training_sampling(sampling: SamplingParams, engine: EngineConfig) -> N
 class GRPOConfig(RecipeConfig):
     """Reasoning RL: groups of responses to each prompt, judged, and learned from with a policy gradient."""
 
-    takes_turns: ClassVar[bool] = True
+    may_be_colocated: ClassVar[bool] = True
 
     recipe: Literal["grpo"] = "grpo"
     model: str

@@ -30,7 +30,7 @@ class DistillConfig(RecipeConfig):
     token as its advantage. Nothing is judged but in `evals`.
     """
 
-    takes_turns: ClassVar[bool] = True
+    may_be_colocated: ClassVar[bool] = True
 
     recipe: Literal["distill"] = "distill"
     model: str

@@ -21,14 +21,15 @@ class RankPlace:
 def share_out(nodes: Sequence[str], num_engines: int, ranks_each: int) -> list[list[int]] | None:
     """The ranks beside which each engine lives, `ranks_each` of one node; None where there are too few.
 
-    `nodes` has the node of each rank. Engines are dealt out node by node in turn, so that each node gets some.
+    `nodes` has the node of each rank. Engines are dealt out to the nodes in turn, in the order of their names: that of
+    the ranks is not known to a plan.
     """
     by_node: dict[str, list[int]] = {}
     for rank, node in enumerate(nodes):
         by_node.setdefault(node, []).append(rank)
     rows = [
         [ranks[start : start + ranks_each] for start in range(0, len(ranks) - ranks_each + 1, ranks_each)]
-        for ranks in by_node.values()
+        for _, ranks in sorted(by_node.items())
     ]
     dealt = [row[turn] for turn in range(max(map(len, rows), default=0)) for row in rows if turn < len(row)]
     return dealt[:num_engines] if len(dealt) >= num_engines else None

@@ -112,6 +112,7 @@ class Learner(Protocol):
 
     num_ranks: int
     updates_per_step: int
+    broadcasts: bool  # its weights, so that a lost engine spoils those of the others
 
     async def update(self, batch: TrainBatch) -> StepMetrics: ...
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class RayLearner:
         self.group, self.config = group, config
         self.num_ranks, self.updates_per_step = config.num_data_ranks, config.updates_per_step
         self._node_id: str | None = None  # of rank 0
+        self.broadcasts = config.weight_transfer == "broadcast"
         self._broadcast = WeightBroadcast(self.on_ranks)
 
     async def _all(self, references: list[Any], what: str) -> list[Any]:
@@ -77,14 +78,15 @@ class RayLearner:
         return answers[0]
 
     async def weights(self, engines: Sequence[EngineHandle]) -> AsyncGenerator[Bucket, None]:
-        """The weights for these engines, bucket by bucket; the next one is made while the last one is read.
+        """The weights for these engines, bucket by bucket; a file is written while the last one is read.
 
         Raises BroadcastBroken where they are broadcast and an engine is lost on the way.
         """
         count = (await self._all(self.group.num_buckets(), "the learner's list of weights"))[0]
-        if self.config.weight_transfer == "broadcast":
-            async for bucket in self._broadcast.buckets(engines, count):
-                yield bucket
+        if self.broadcasts:
+            async with aclosing(self._broadcast.buckets(engines, count)) as buckets:
+                async for bucket in buckets:
+                    yield bucket
             return
         ahead = asyncio.ensure_future(self._write(0))
         for index in range(count):

@@ -56,7 +56,19 @@ def plan_memory(config: RecipeConfig, *, on_gpu: bool) -> list[Need]:
         takes_turns = isinstance(config, CurateConfig | SelectConfig | FuseConfig)
         is_colocated = name == "engine" and config.ray.placement.shares("engine")
         needs.append(replace(need, name=name, takes_turns=takes_turns, is_colocated=is_colocated))
+    if isinstance(config, Trained) and config.learner.weight_transfer == "broadcast":
+        bucket = bucket_gib(config.learner, find_architecture(config.model), _size(config.learner.dtype, on_gpu))
+        takes_part = ("learner", "engine")
+        needs = [
+            replace(need, parts=need.parts | {"weight bucket": bucket}) if need.name in takes_part else need
+            for need in needs
+        ]
     return needs
+
+
+def bucket_gib(learner: LearnerConfig, model: Architecture, size: int) -> float:
+    """What a broadcast of weights holds on each device: a bucket, or the largest weight, which is never split."""
+    return max(learner.bucket_mib / 1024, model.vocab * model.hidden * size / GIB)
 
 
 def planned_engines(config: RecipeConfig) -> dict[str, tuple[EngineConfig, str]]:

@@ -158,6 +158,16 @@ def versions_here() -> dict[str, str]:
     return found
 
 
+def on_node(node_id: str | None, function: Callable[..., Any], *arguments: Any) -> Any:
+    """A reference to what the function answers on that node, tried once."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    remote: Any = ray.remote(function)
+    there = NodeAffinitySchedulingStrategy(node_id, soft=False)
+    return remote.options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote(*arguments)
+
+
 def examine_node(paths: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """On a node: its versions, and which of the paths are not there."""
     return versions_here(), [path for path in paths if not os.path.exists(path)]
@@ -165,9 +175,7 @@ def examine_node(paths: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 async def check_nodes(plan: Plan) -> None:
     """Ask every node with a part in the run for versions and paths. Raises ValueError for one that falls short."""
-    import ray
     from ray.exceptions import RayError
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     paths: dict[str, dict[str, None]] = {}
     nodes: dict[str, Node] = {}
@@ -175,13 +183,7 @@ async def check_nodes(plan: Plan) -> None:
         for node in plan.places[need.role.name]:
             nodes[node.id] = node
             paths.setdefault(node.id, {}).update(dict.fromkeys(need.role.paths))
-    remote: Any = ray.remote(examine_node)
-    asked = {
-        node_id: remote.options(
-            num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)
-        ).remote(list(wanted))
-        for node_id, wanted in paths.items()
-    }
+    asked = {node_id: on_node(node_id, examine_node, list(wanted)) for node_id, wanted in paths.items()}
     for node_id, reference in asked.items():
         name = nodes[node_id].name
         try:
@@ -231,7 +233,7 @@ class Places:
         if not self.config.shares(role.kind):
             return None
         await self._has_ranks.wait()  # no longer than the start of the learner, whose failure ends this too
-        shared = share_out([rank.node_id for rank in self._ranks], role.count, role.ranks_each)
+        shared = share_out([rank.node_id for rank in self._ranks], role.count, int(role.gpus))
         assert shared is not None, "the plan has found room for all engines beside these ranks"
         ranks = [self._ranks[rank] for rank in shared[index]]
         return RankPlace(ranks[0].node_id, tuple(gpu for rank in ranks for gpu in rank.gpus))

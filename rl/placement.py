@@ -80,10 +80,7 @@ class PlacementConfig(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
-    """`count` processes with one need. `gpus` counts where the cluster has GPUs; `paths` are what each must find.
-
-    `ranks_each` is beside how many learner ranks each lives where engines share their GPUs.
-    """
+    """`count` processes with one need. `gpus` counts where the cluster has GPUs; `paths` are what each must find."""
 
     kind: RoleKind
     name: str
@@ -91,7 +88,6 @@ class Role:
     cpus: float = 1
     gpus: float = 0
     paths: tuple[str, ...] = ()
-    ranks_each: int = 1
 
     def demand(self, config: PlacementConfig, *, on_gpu: bool) -> Resources:
         """What one process takes of its node."""
@@ -198,9 +194,9 @@ def _place(needs: Sequence[Need], nodes: Sequence[Node], num_learner_nodes: int)
     def size(need: Need) -> tuple[float, ...]:
         processes = need.chunks(num_learner_nodes)[0]
         custom = sum(amount for name, amount in need.demand.items() if name not in ("CPU", "GPU"))
-        return not need.shares, processes * need.demand["GPU"], custom, processes * need.demand["CPU"]
+        return processes * need.demand["GPU"], custom, processes * need.demand["CPU"]
 
-    for need in sorted(needs, key=size, reverse=True):
+    for need in _with_shared(sorted(needs, key=size, reverse=True)):
         places: list[Node] = []
         beside = _beside_ranks(need, plan.places.get("learner", [])) if need.shares else None
         if need.shares and beside is None:
@@ -220,9 +216,18 @@ def _place(needs: Sequence[Need], nodes: Sequence[Node], num_learner_nodes: int)
     return plan, None
 
 
+def _with_shared(needs: Sequence[Need]) -> Iterator[Need]:
+    """All needs; those that live beside the learner's ranks, and have no choice, right after these."""
+    for need in needs:
+        if not need.shares:
+            yield need
+        if need.role.kind == "learner":
+            yield from (other for other in needs if other.shares)
+
+
 def _beside_ranks(need: Need, ranks: Sequence[Node]) -> list[Node] | None:
     """The node of each engine that shares GPUs with these learner ranks; None where they do not suffice."""
-    shared = share_out([node.id for node in ranks], need.role.count, need.role.ranks_each)
+    shared = share_out([node.id for node in ranks], need.role.count, int(need.role.gpus))
     return None if shared is None else [ranks[group[0]] for group in shared]
 
 
@@ -259,8 +264,15 @@ def _shortfalls(needs: Sequence[Need], nodes: Sequence[Node]) -> Iterator[str]:
 
 def _crowded(needs: Sequence[Need], nodes: Sequence[Node]) -> str:
     """Each alone would fit, and the totals suffice, but not all together on whole nodes."""
-    plan, stuck = _place(needs, nodes, _learner_layouts(needs, len(nodes))[0])
+    tries = [_place(needs, nodes, layout) for layout in _learner_layouts(needs, len(nodes))]
+    plan, stuck = max(tries, key=lambda each: len(each[0].places))
     assert stuck is not None, "asked where there is no plan"
+    if stuck.shares and "learner" in plan.places and _beside_ranks(stuck, plan.places["learner"]) is None:
+        each = int(stuck.role.gpus)
+        return (
+            f"engine: {stuck.role.count} engines want the places of {each} learner ranks of one node each, and so many "
+            f"are not together ({plan.in_words()}): {_remedy([stuck], 'GPU')}"
+        )
     placed = plan.in_words() if plan.places else "nothing else is placed"
     return f"{stuck.role.name}: no node has room for it beside the others ({placed}): {_remedy([stuck], 'GPU')}"
 

@@ -13,8 +13,7 @@ from rollout.engine import EngineConfig
 def engine_role(config: EngineConfig, model: str, kind: RoleKind = "engine") -> Role:
     """Engines of the policy, or of its teacher. `model` is a folder or a hub id."""
     gpus = config.tensor_parallel_size
-    count, paths = config.num_engines, _folders(model)
-    return Role(kind=kind, name=kind, count=count, gpus=gpus, paths=paths, ranks_each=gpus)
+    return Role(kind=kind, name=kind, count=config.num_engines, gpus=gpus, paths=_folders(model))
 
 
 def learner_role(config: LearnerConfig, model: str, *run_folder: Path) -> Role:

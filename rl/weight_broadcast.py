@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -20,26 +19,28 @@ class BroadcastBroken(Exception):
     """A member was lost on the way: no engine of the broadcast has complete weights."""
 
 
-def open_group(rank: Any) -> tuple[str, int] | None:
-    """On each learner rank: rank 0 makes a new group, and answers where it is found."""
+def open_group(rank: Any) -> str:
+    """On each learner rank: rank 0 leaves its last group and makes a new one; answers with what went wrong.
+
+    So do `connect_group`, which waits for the engines' workers, and `broadcast_bucket`.
+    """
+    return _problem(rank, lambda sender: sender.open(own_address()))
+
+
+def group_address(rank: Any) -> tuple[str, int] | None:
+    """Where rank 0's group is found."""
     if rank.learner.rank != 0:
         return None
-    sender = rank.learner.weights.sender
-    sender.open(own_address())
-    return sender.group.address, sender.group.port
+    group = rank.learner.weights.sender.group
+    return group.address, group.port
 
 
 def connect_group(size: int, rank: Any) -> str:
-    """Wait for the engines' workers; answers with what went wrong. So do the others below."""
     return _problem(rank, lambda sender: sender.group.connect(size, sender.group.address, sender.device))
 
 
 def broadcast_bucket(rank: Any) -> str:
     return _problem(rank, lambda sender: sender.broadcast())
-
-
-def close_group(rank: Any) -> str:
-    return _problem(rank, lambda sender: sender.close())
 
 
 def _problem(rank: Any, act: Callable[[Any], None]) -> str:
@@ -70,17 +71,15 @@ class WeightBroadcast:
             sending = asyncio.ensure_future(self._on_ranks(broadcast_bucket, f"the broadcast of weight bucket {index}"))
             try:
                 yield bucket
+            finally:  # also where an engine was lost: the learner itself may be
                 problem = (await sending)[0]
-            finally:
-                sending.cancel()
             if problem:
                 raise BroadcastBroken(f"{problem} (at weight bucket {index})")
         self._members = members
 
     async def _form(self, engines: list[EngineHandle]) -> None:
-        with suppress(BroadcastBroken):
-            await self._act(close_group, "the end of the last group for weights")
-        host, port = (await self._on_ranks(open_group, "a group for weights"))[0]
+        await self._act(open_group, "a new group for weights")
+        host, port = (await self._on_ranks(group_address, "the address of the group for weights"))[0]
         firsts = [1 + sum(engine.num_workers for engine in engines[:index]) for index in range(len(engines))]
         size = 1 + sum(engine.num_workers for engine in engines)
         joins = [

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rollout.budget import ThinkingBudget
 from rollout.cpu_settings import cpu_arguments, prepare_cpu
 from rollout.precision import Precision, resolve_precision
+from rollout.processes import ProcessKey, own_processes
 from rollout.types import FinishReason, SamplingParams
 from rollout.weight_inbox import WeightInbox
 
@@ -151,6 +152,10 @@ class Engine:
                 pass
 
         return ProgressCounter
+
+    async def processes(self) -> list[ProcessKey]:
+        """All that this engine consists of."""
+        return own_processes()
 
     async def progress(self) -> int:
         """Engine steps so far."""

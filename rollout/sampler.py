@@ -24,6 +24,10 @@ class EngineLost(Exception):
     """The process behind an engine is gone or does not answer."""
 
 
+class EngineSpoiled(EngineLost):
+    """The engine is well, but another's loss has left it with a part of new weights."""
+
+
 class EngineHandle(Protocol):
     """An engine in another process. Every call raises EngineLost when that process is gone."""
 
@@ -56,6 +60,8 @@ class EngineHandle(Protocol):
 
     def kill(self) -> None: ...
 
+    async def end(self) -> None: ...
+
 
 @dataclass(eq=False)
 class Seat:
@@ -68,11 +74,12 @@ class Seat:
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     num_restarts: int = 0
     why_lost: str = ""
+    is_counted: bool = True
 
-    def give_up(self, why: str) -> None:
-        """Out of service until the watcher has put another engine here."""
+    def give_up(self, why: str, *, is_counted: bool = True) -> None:
+        """Out of service until the watcher has put another engine here; what is counted is limited."""
         if not self.lost.is_set():
-            self.why_lost = why
+            self.why_lost, self.is_counted = why, is_counted
         self.ready.clear()
         self.lost.set()
 
@@ -234,37 +241,37 @@ class Sampler:
                 last_count, last_change = -1, clock()
 
     async def _replace(self, seat: Seat) -> None:
-        seat.engine.kill()
-        if seat.num_restarts == LIMIT_OF_ATTEMPTS:
-            times = seat.num_restarts + 1
-            raise EngineLost(f"{seat.engine.name} died {times} times; see the engine logs (last: {seat.why_lost})")
-        seat.num_restarts += 1
-        self.num_restarts += 1
-        log.warning("%s: restart %d", seat.why_lost, seat.num_restarts, extra={"event": "engine_restart"})
-        limit = self.config.start_timeout_s
         async with self.turns.starting():
+            await seat.engine.end()
+            if seat.num_restarts == LIMIT_OF_ATTEMPTS and seat.is_counted:
+                times = seat.num_restarts + 1
+                raise EngineLost(f"{seat.engine.name} died {times} times; see the engine logs (last: {seat.why_lost})")
+            seat.num_restarts += seat.is_counted
+            self.num_restarts += 1
+            log.warning("%s: restart %d", seat.why_lost, seat.num_restarts, extra={"event": "engine_restart"})
+            limit = self.config.start_timeout_s
             try:
                 # At once the seat's own, so that it is stopped with the others whatever comes next.
                 seat.engine = await asyncio.wait_for(self._start_engine(seat.index), limit)
             except TimeoutError as error:
                 raise EngineLost(f"{seat.engine.name} did not come up again within {limit:.0f} s") from error
-            async with self._updating:
+            await self._bring_into_service(seat)
+
+    async def _bring_into_service(self, seat: Seat) -> None:
+        """Give a fresh engine the current weights; one that does not take them is ended."""
+        async with self._updating:
+            try:
                 if self.restore is not None:
                     await self.restore(seat.engine)
-                seat.lost.clear()
-                seat.ready.set()
-
-    @asynccontextmanager
-    async def falling_asleep(self):
-        """Engines that share memory with the learner, whose turn begins; none where they share nothing."""
-        await self.turns.begin_learning()
-        async with self._updating:
-            yield [seat for seat in self.seats if seat.ready.is_set() and self.turns.shared]
+            except Exception:
+                await seat.engine.end()
+                raise
+            seat.lost.clear()
+            seat.ready.set()
 
     @asynccontextmanager
     async def updating(self):
         """Engines that take part in a weight update; none is replaced while it runs."""
-        self.turns.end_learning()
         async with self._updating:
             yield [seat for seat in self.seats if seat.ready.is_set()]
 

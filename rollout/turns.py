@@ -13,26 +13,31 @@ class Turns:
 
     def __init__(self, shared: bool) -> None:
         self.shared = shared
-        self._memory = asyncio.Lock()
         self._is_learning = False
+        self._num_starting = 0
+        self._changed = asyncio.Condition()
 
     async def begin_learning(self) -> None:
-        """Waits for engines that are being started."""
-        if self.shared:
-            await self._memory.acquire()
-            self._is_learning = True
+        """Waits for engines that are being started, each of which has a limit."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._num_starting == 0)
+            self._is_learning = self.shared
 
-    def end_learning(self) -> None:
+    async def end_learning(self) -> None:
         """The learner has given back what it can; without a `begin_learning` nothing changes."""
-        if self._is_learning:
+        async with self._changed:
             self._is_learning = False
-            self._memory.release()
+            self._changed.notify_all()
 
     @asynccontextmanager
     async def starting(self) -> AsyncIterator[None]:
-        """While an engine is started and given its weights."""
-        if not self.shared:
+        """While an engine is ended, started and given its weights; several may be at once."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._is_learning)
+            self._num_starting += self.shared
+        try:
             yield
-            return
-        async with self._memory:
-            yield
+        finally:
+            async with self._changed:
+                self._num_starting -= self.shared
+                self._changed.notify_all()

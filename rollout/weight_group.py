@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -32,7 +32,7 @@ class WeightGroup:
     """NCCL where the members have GPUs, gloo elsewhere. Rank 0 makes it on a free port of its `address`, others join.
 
     Members meet in `connect`. There and in `broadcast` GroupBroken is raised where one is gone or does not come within
-    `timeout_s`.
+    `timeout_s`; how long NCCL itself waits for members to meet is its own affair.
     """
 
     def __init__(self, address: str, port: int = 0, *, rank: int = 0, timeout_s: float) -> None:
@@ -53,6 +53,8 @@ class WeightGroup:
         make = self._nccl if device.type == "cuda" else self._gloo
         with _named():
             self._backend = make(size, own_address)
+            if device.type == "cuda":  # else NCCL's members meet at their first broadcast
+                self._backend.eager_connect_single_device(device)
 
     def _gloo(self, size: int, own_address: str) -> Any:
         options = dist.ProcessGroupGloo._Options()
@@ -76,11 +78,15 @@ class WeightGroup:
         """Rank 0's bytes to all. When it returns, the buffer may be read and written anew."""
         with _named():
             self._backend.broadcast(buffer, root=0).wait()
-            if buffer.is_cuda:
-                torch.cuda.synchronize(buffer.device)
+        if buffer.is_cuda:
+            torch.cuda.synchronize(buffer.device)
 
     def close(self) -> None:
-        """Leave; who still waits for this member is told."""
-        if self._backend is not None:
-            self._backend.shutdown()
+        """Leave, alone, whatever the others do; who still waits for this member is told.
+
+        gloo closes its connections when nothing refers to it any more. NCCL's orderly end would wait for the others.
+        """
+        if self._backend is not None and self._backend.name() == "nccl":
+            with suppress(RuntimeError):  # of a communicator that is broken already
+                self._backend.abort()
         self._backend = self._store = None

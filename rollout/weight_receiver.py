@@ -83,6 +83,7 @@ class BucketWeightTransferEngine(WeightTransferEngine[BucketInitInfo, BucketUpda
         return self.memory
 
     def finish_weight_update(self) -> None:
+        self.memory = None  # the cache has the rest of the device
         from vllm.model_executor.model_loader.reload import finalize_layerwise_reload
 
         finalize_layerwise_reload(self.model, self.model_config)

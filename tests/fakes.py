@@ -219,6 +219,7 @@ class FakeLearner:
     """A learner of one number: it sends three buckets and saves one file, and may fail while it does."""
 
     num_ranks, updates_per_step = 1, 1
+    broadcasts = False
 
     def __init__(self, save_error: Exception | None = None) -> None:
         self.save_error = save_error
@@ -329,6 +330,9 @@ class FakeEngine:
 
     def kill(self) -> None:
         self.killed = True
+
+    async def end(self) -> None:
+        self.kill()
 
 
 class FakePolicy(FakeEngine):

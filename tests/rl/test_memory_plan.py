@@ -253,6 +253,14 @@ def test_engines_that_share_the_learners_gpus_get_what_it_leaves_them(overrides,
         assert re.search(problem, found[0]), found
 
 
+def test_a_broadcast_of_weights_takes_a_bucket_on_both_sides():
+    for bucket_mib, gib in ((64, 151_936 * 4096 * 2 / GIB), (2048, 2.0)):
+        learner = {"weight_transfer": "broadcast", "bucket_mib": bucket_mib}
+        needs = plan_memory(grpo("Qwen/Qwen3-8B", learner=learner), on_gpu=True)
+        assert [need.parts["weight bucket"] for need in needs] == [pytest.approx(gib)] * 2
+    assert "weight bucket" not in plan_memory(grpo("Qwen/Qwen3-8B"), on_gpu=True)[0].parts
+
+
 def grpo(model: str, **changes) -> GRPOConfig:
     prompts = {"sources": [{"generator": "rl.arithmetic:problem"}]}
     required = {"num_steps": 1, "groups_per_step": 1, "samples_per_prompt": 2, "prompts": prompts}

@@ -1,12 +1,15 @@
 """Needs against what nodes have: who goes where, and what is said where there is no room. No cluster is started."""
 
+import asyncio
+
 import pytest
 from pydantic import ValidationError
 
 from rl.cluster import RayConfig
-from rl.layout import check_colocated, share_out
+from rl.config_file import find_config, load_config
+from rl.layout import RankPlace, check_colocated, share_out
 from rl.learner import LearnerConfig
-from rl.nodes import check_answer, versions_here
+from rl.nodes import Places, check_answer, versions_here
 from rl.placement import Node, PlacementConfig, Role, RolePlacement, describe, make_needs, make_plan, total_cpus
 from rl.roles import engine_role
 from rollout.engine import EngineConfig
@@ -146,7 +149,38 @@ def test_colocated_engines_go_where_the_ranks_are_and_take_no_gpu_of_their_own()
     eight = Role(kind="learner", name="learner", count=8, gpus=1)
     found = places([eight, shared_engines(2, 4)], nodes, layout="colocated")
     assert found == {"learner": ["a"] * 4 + ["b"] * 4, "engine": ["a", "b"]}
-    assert "one process takes 2 GPUs" not in refusal([eight, shared_engines(1, 8)], nodes, layout="colocated")
+    text = refusal([eight, shared_engines(1, 8)], nodes, layout="colocated")
+    assert "engine: 1 engines want the places of 8 learner ranks of one node each, and so many are not together" in text
+    assert "learner: 4 on a, 4 on b" in text
+
+
+def test_colocated_engines_are_placed_before_those_that_have_a_choice():
+    nodes = [node("a", 14, 8), node("b", 14, 8)]
+    roles = [
+        Role(kind="learner", name="learner", gpus=1),
+        shared_engines(1),
+        Role(kind="scorer", name="scorer", cpus=13),
+    ]
+    assert places(roles, nodes, layout="colocated") == {"learner": ["a"], "engine": ["a"], "scorer": ["b"]}
+
+
+A, B = "aa" * 28, "bb" * 28  # as long as Ray's own
+
+
+async def test_an_engine_learns_its_node_and_gpus_from_the_ranks_once_they_are_there():
+    found = Places(PlacementConfig(layout="colocated"), None)
+    role = shared_engines(2, 2)
+    waiting = asyncio.create_task(found.beside_ranks(role, 1))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    found.note_ranks([RankPlace(B, ("2",)), RankPlace(B, ("5",)), RankPlace(A, ("0",)), RankPlace(A, ("1",))])
+    assert await waiting == RankPlace(B, ("2", "5"))
+    beside = await found.beside_ranks(role, 0)
+    assert beside == RankPlace(A, ("0", "1"))
+    options = found.actor_options(role, 0, beside)
+    strategy = options["scheduling_strategy"]
+    assert (options["num_gpus"], strategy.node_id, strategy.soft) == (0, A, False)
+    assert await Places(PlacementConfig(), None).beside_ranks(role, 0) is None
 
 
 def test_without_gpus_colocated_engines_are_on_the_nodes_of_the_ranks():
@@ -172,3 +206,7 @@ def test_engines_that_cannot_take_turns_with_the_learner_are_refused():
         check_colocated(EngineConfig(), LearnerConfig(), 1)
     with pytest.raises(ValueError, match=r"2 engines of 2 want the places of 4 learner ranks .*num_ranks is 3"):
         check_colocated(EngineConfig(num_engines=2, tensor_parallel_size=2), LearnerConfig(num_ranks=3), 0)
+    with pytest.raises(ValueError, match=r"weight_transfer is broadcast, .* set it to host"):
+        check_colocated(EngineConfig(), LearnerConfig(weight_transfer="broadcast"), 0)
+    with pytest.raises(ValueError, match=r"layout is colocated, which recipe sft cannot be"):
+        load_config(find_config("configs/smoke/sft.yaml"), ["ray.placement.layout=colocated"])

@@ -1,13 +1,17 @@
 """Weights broadcast to engines: one group for as long as the same engines are there, and all or nothing."""
 
 import asyncio
+from contextlib import aclosing
 from types import SimpleNamespace
 
 import pytest
 
 from rl import weight_broadcast
+from rl.faults import LearnerLost
 from rl.weight_broadcast import BroadcastBroken, WeightBroadcast
 from rl.weight_sync import publish_weights
+from rollout import sampler as sampler_module
+from rollout.sampler import EngineSpoiled
 from rollout.weight_group import GroupBroken
 from tests.fakes import FakeEngine, FakeLearner, open_fake_sampler
 
@@ -40,6 +44,8 @@ class Sender:
 class Learner(FakeLearner):
     """Two ranks, of which the first sends."""
 
+    broadcasts = True
+
     def __init__(self, sender: Sender) -> None:
         super().__init__()
         weights = SimpleNamespace(sender=sender, pack_bucket=lambda index: {"path": "", "index": index})
@@ -51,8 +57,9 @@ class Learner(FakeLearner):
         return [function(rank) for rank in self.ranks]
 
     async def weights(self, engines):
-        async for bucket in self.broadcast.buckets(engines, 3):
-            yield bucket
+        async with aclosing(self.broadcast.buckets(engines, 3)) as buckets:
+            async for bucket in buckets:
+                yield bucket
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +77,7 @@ async def test_the_group_is_made_once_for_the_same_engines_and_anew_for_others()
     group = {"address": "10.0.0.1", "port": 5001, "size": 6}
     assert engines[0].groups == [group | {"first_rank": 1}]
     assert engines[1].groups == [group | {"first_rank": 5}], "after the four workers of the first"
-    assert sender.calls == ["close", "open", "connect"] + ["broadcast"] * 6
+    assert sender.calls == ["open", "connect"] + ["broadcast"] * 6
 
     late = FakeEngine("c")
     await sampler.restore(late)
@@ -82,6 +89,7 @@ async def test_the_group_is_made_once_for_the_same_engines_and_anew_for_others()
 @pytest.mark.parametrize(
     ("sender", "engine", "why"),
     [
+        (Sender("open"), {}, "connection closed by peer (in a new group for weights)"),
         (Sender("connect"), {}, "connection closed by peer (in the group for weights)"),
         (Sender("broadcast"), {}, "connection closed by peer (at weight bucket 0)"),
         (Sender(), {"dies_at": "join_group"}, "engines and learner did not come together: b died at join_group"),
@@ -116,3 +124,50 @@ async def test_a_fault_of_ours_is_not_taken_for_a_lost_engine():
     broken = FakeEngine("a", dies_at="join_group", error=ValueError("ours"))
     with pytest.raises(ValueError, match="ours"):
         await publish_weights(Learner(Sender()), open_fake_sampler([broken]), version=1)
+
+
+async def test_an_engine_that_does_not_come_to_rest_costs_the_others_nothing():
+    engines = [FakeEngine("a"), FakeEngine("b", dies_at="begin_update")]
+    sampler = open_fake_sampler(engines)
+    await publish_weights(Learner(Sender()), sampler, version=1)
+    assert [seat.lost.is_set() for seat in sampler.seats] == [False, True]
+    assert (engines[0].version, engines[0].groups[0]["size"]) == (1, 2)
+
+
+async def test_a_learner_that_is_lost_in_a_broadcast_is_no_lost_engine():
+    """Its engines' connections break first."""
+
+    class Lost(Learner):
+        async def on_ranks(self, function, what):
+            if function is weight_broadcast.broadcast_bucket:
+                await asyncio.sleep(0.02)
+                raise LearnerLost("learner rank 0 is gone")
+            return await super().on_ranks(function, what)
+
+    engines = [FakeEngine("a", dies_at="load_bucket", error=EngineSpoiled("its group is broken"))]
+    with pytest.raises(LearnerLost, match="rank 0 is gone"):
+        await publish_weights(Lost(Sender()), open_fake_sampler(engines), version=1)
+
+
+async def test_only_the_engine_that_broke_a_broadcast_is_charged_a_restart(monkeypatch):
+    monkeypatch.setattr(sampler_module, "WATCH_EVERY_S", 0.02)
+    engines = [FakeEngine(name) for name in "abcde"]
+    successors = [FakeEngine(f"successor {n}") for n in range(40)]
+    learner = Learner(Sender())
+    async with open_fake_sampler(engines, successors) as sampler:
+        for step, seat in enumerate(sampler.seats, start=1):  # one more loss than an engine may have
+            for other in sampler.seats:
+                await asyncio.wait_for(other.ready.wait(), 5)
+            seat.engine.dies_at = "load_bucket"
+            await publish_weights(learner, sampler, version=step)
+            assert all(other.lost.is_set() for other in sampler.seats)
+        for other in sampler.seats:
+            await asyncio.wait_for(other.ready.wait(), 5)
+        assert [seat.num_restarts for seat in sampler.seats] == [1] * 5
+        assert sampler.num_restarts == 25
+
+
+async def test_where_nobody_is_to_blame_it_counts_for_all():
+    sampler = open_fake_sampler([FakeEngine("a"), FakeEngine("b")])
+    await publish_weights(Learner(Sender("broadcast")), sampler, version=1)
+    assert [seat.is_counted for seat in sampler.seats] == [True, True]

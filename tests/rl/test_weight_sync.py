@@ -160,3 +160,44 @@ async def test_a_learner_that_fails_before_its_first_bucket_leaves_no_call_behin
         await publish_weights(Learner(), open_fake_sampler([FakeEngine("a", hangs_at=("begin_update",))]), version=1)
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_an_engine_that_was_lost_before_the_learners_turn_is_ended_first():
+    lost = FakeEngine("a")
+    sampler = open_fake_sampler([lost, FakeEngine("b")])  # nobody watches it
+    sampler.turns = Turns(shared=True)
+    sampler.seats[0].give_up("lost just now")
+    await make_room(sampler)
+    assert lost.killed, "the learner gets its memory"
+
+
+async def test_an_engine_that_does_not_take_the_weights_is_ended_and_takes_no_memory_from_the_learner():
+    dying, late = FakeEngine("a"), FakeEngine("late", dies_at="load_bucket")
+    async with open_fake_sampler([dying], [late]) as sampler:
+        sampler.turns = Turns(shared=True)
+        await publish_weights(FakeLearner(), sampler, version=1)
+        sampler.seats[0].give_up("given up by hand")
+        await asyncio.wait(sampler._watchers, timeout=5)  # the watcher of such an engine gives up
+        assert late.killed
+        await asyncio.wait_for(make_room(sampler), 5)
+
+
+async def test_engines_that_share_memory_with_the_learner_start_at_once_all_the_same():
+    turns, order = Turns(shared=True), []
+
+    async def start(name: str) -> None:
+        async with turns.starting():
+            order.append(f"{name} starts")
+            await asyncio.sleep(0.02)
+            order.append(f"{name} is there")
+
+    starts = [asyncio.create_task(start(name)) for name in "ab"]
+    await asyncio.sleep(0)
+    await asyncio.wait_for(turns.begin_learning(), 5)
+    assert order == ["a starts", "b starts", "a is there", "b is there"], "and the learner waits for both"
+    late = asyncio.create_task(start("c"))
+    await asyncio.sleep(0.02)
+    assert len(order) == 4
+    await turns.end_learning()
+    await asyncio.wait_for(asyncio.gather(late, *starts), 5)
+    assert order[4:] == ["c starts", "c is there"]
