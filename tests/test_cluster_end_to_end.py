@@ -82,10 +82,12 @@ def check_steps(folder: Path) -> None:
         assert row["reward/error_rate"] == row["rollout/staleness_max"] == 0
 
 
-def test_a_run_goes_on_when_the_node_of_an_engine_is_lost(nodes, tmp_path):
+@pytest.mark.parametrize("transfer", ["host", "broadcast"])
+def test_a_run_goes_on_when_the_node_of_an_engine_is_lost(nodes, tmp_path, transfer):
     folder = tmp_path / "three"
     address = f"ray.address={nodes.cluster.address}"
     changes = [*ON_CLUSTER, address, "num_steps=1000", "checkpoint.every_steps=0", "engine.stall_timeout_s=30"]
+    changes.append(f"learner.weight_transfer={transfer}")
     process = start_run(SMOKE, tmp_path, "log.name=three", *changes)
     until(lambda: last_step(folder) >= 2, process, "step 2")
     assert nodes.engines() == {nodes.small.node_id: 1, nodes.roomy.node_id: 1}
