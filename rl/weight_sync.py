@@ -1,4 +1,4 @@
-"""Learner to engines: new weights in buckets through host memory, under a version; and sleep until they come."""
+"""Learner to engines: new weights in buckets, under a version; and the sleep before it of those that share memory."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
