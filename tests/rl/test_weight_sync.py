@@ -151,15 +151,25 @@ async def test_the_learner_waits_for_an_engine_that_is_being_started():
 
 
 async def test_a_learner_that_fails_before_its_first_bucket_leaves_no_call_behind():
+    begun, ended = asyncio.Event(), asyncio.Event()
+
     class Learner(FakeLearner):
         async def weights(self, engines):
+            await begun.wait()
             raise ValueError("no weights")
             yield {}
 
+    class Engine(FakeEngine):
+        async def begin_update(self):
+            begun.set()
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                ended.set()
+
     with pytest.raises(ValueError, match="no weights"):
-        await publish_weights(Learner(), open_fake_sampler([FakeEngine("a", hangs_at=("begin_update",))]), version=1)
-    await asyncio.sleep(0)
-    assert asyncio.all_tasks() == {asyncio.current_task()}
+        await publish_weights(Learner(), open_fake_sampler([Engine("a")]), version=1)
+    await asyncio.wait_for(ended.wait(), 5)
 
 
 async def test_an_engine_that_was_lost_before_the_learners_turn_is_ended_first():
