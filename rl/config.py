@@ -54,7 +54,7 @@ class RecipeConfig(BaseModel):
     hardware: HardwareConfig | None = None
 
     @model_validator(mode="after")
-    def _may_be_colocated(self) -> Self:
+    def _check_layout(self) -> Self:
         if self.ray.placement.layout == "colocated" and not self.may_be_colocated:
             raise ValueError(
                 f"ray.placement.layout is colocated, which recipe {self.recipe} cannot be: engines take turns with the "

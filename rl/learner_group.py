@@ -8,8 +8,8 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rl.bucket_relay import BucketRelay, own_node_id
-from rl.cluster import NO_ANSWER_S, answer_within, await_reference, gone
+from rl.bucket_relay import BucketRelay
+from rl.cluster import answer_within, await_reference, gone
 from rl.experts import check_experts
 from rl.faults import LearnerLost, RunStopped
 from rl.learner import Bucket, LearnerConfig
@@ -36,7 +36,7 @@ class RayLearner:
     def __init__(self, group: Any, config: LearnerConfig) -> None:
         self.group, self.config = group, config
         self.num_ranks, self.updates_per_step = config.num_data_ranks, config.updates_per_step
-        self._node_id: str | None = None  # of rank 0
+        self.node_id = ""  # of rank 0, once it has started
         self.broadcasts = config.weight_transfer == "broadcast"
         self._broadcast = WeightBroadcast(self.on_ranks)
 
@@ -96,11 +96,8 @@ class RayLearner:
             yield bucket
 
     async def _write(self, index: int) -> Bucket:
-        if self._node_id is None:
-            node_id = self.group.workers[0].__ray_call__.remote(own_node_id)
-            self._node_id = await answer_within(node_id, NO_ANSWER_S, "learner rank 0")
         written = await self._all(self.group.write_bucket(index), f"weight bucket {index}")
-        return written[0] | {"relay": BucketRelay(written[0]["path"], self._node_id)}
+        return written[0] | {"relay": BucketRelay(written[0]["path"], self.node_id)}
 
     async def save(self, folder: Path) -> None:
         await self._all(self.group.save(_absolute(folder)), "the learner's checkpoint")
@@ -153,7 +150,9 @@ async def open_learner(
     try:
         starts = asyncio.gather(*(await_reference(reference) for reference in group.start()))
         await answer_within(starts, config.start_timeout_s, "start of the learner")
-        Session.places.note_ranks(await learner.on_ranks(own_place, "the places of the learner's ranks"))
+        places = await learner.on_ranks(own_place, "the places of the learner's ranks")
+        learner.node_id = places[0].node_id
+        Session.places.note_ranks(places)
         yield learner
     finally:
         learner.close()
